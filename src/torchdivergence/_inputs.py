@@ -1,0 +1,139 @@
+"""Every check of what a user hands in, and every error text.
+
+What passes comes back as views with the classes last: nothing is copied, and nothing here knows what a
+divergence is. Values are looked at on the CPU only: on another device a look would make the caller wait.
+"""
+
+import math
+from typing import Literal, NamedTuple, get_args
+
+import torch
+from torch import Tensor
+
+LogProb = bool | tuple[bool, bool]
+Reduction = Literal["mean", "batchmean", "sum", "none"] | None
+NanPolicy = Literal["propagate", "omit", "raise"]
+
+
+class Settings(NamedTuple):
+    """What every divergence is told besides its tensors, checked."""
+
+    log_prob: tuple[bool, bool]
+    reduction: str
+    dim: int
+    log_base: float
+    """What a value in nats is divided by."""
+
+
+class Rows(NamedTuple):
+    """The rows to compare: p and q are ``[*batch, classes]``, weights (or None) ``[*batch]`` in float64."""
+
+    p: Tensor
+    q: Tensor
+    weights: Tensor | None
+
+    @property
+    def items(self) -> int:
+        """Number of items along the first batch dimension; a single row is one item."""
+        return self.p.shape[0] if self.p.ndim > 1 else 1
+
+
+def check_rows(p: Tensor, q: Tensor, weights: Tensor | None, settings: Settings) -> Rows:
+    """Views of p and q with the classes last, and of the weights on their batch shape."""
+    for name, values, is_log in zip("pq", (p, q), settings.log_prob, strict=True):
+        _check_dtype(name, values, is_log)
+    if p.shape != q.shape:
+        raise ValueError(
+            f"p and q must have the same shape, but p is {_shape(p)} and q is {_shape(q)}. If one of them has "
+            "padding classes, slice it off; if one of them is shared by all rows, expand it: q.expand_as(p)."
+        )
+    if p.device != q.device:
+        raise ValueError(f"p and q must be on one device, but p is on {p.device} and q on {q.device}.")
+    dim = settings.dim
+    if not -p.ndim <= dim < p.ndim:
+        raise IndexError(f"dim={dim} must be one of the {p.ndim} dimensions of p, which is {_shape(p)}.")
+    if p.shape[dim] == 0:
+        raise ValueError(f"p and q must have at least one class, but dimension {dim} of {_shape(p)} is empty.")
+    p, q = p.movedim(dim, -1), q.movedim(dim, -1)
+    return Rows(p, q, None if weights is None else _check_weights(weights, p))
+
+
+def _check_dtype(name: str, values: Tensor, is_log: bool) -> None:
+    if not isinstance(values, Tensor):
+        raise TypeError(f"{name} must be a tensor, but got {type(values).__name__}: use torch.as_tensor({name}).")
+    if values.ndim == 0:
+        raise ValueError(f"{name} must have a class dimension, but got a single number.")
+    if values.dtype == torch.bool or values.is_complex():
+        raise TypeError(f"{name} must hold real numbers, but its dtype is {values.dtype}.")
+    if is_log and not values.is_floating_point():
+        raise TypeError(
+            f"{name} was announced as log-probabilities or logits (log_prob=True) and must be floating point, but "
+            f"its dtype is {values.dtype}. For counts or probabilities pass log_prob=False."
+        )
+
+
+def _check_weights(weights: Tensor, p: Tensor) -> Tensor:
+    """The weights in float64, expanded to the batch shape of p (whose classes are last)."""
+    if not isinstance(weights, Tensor):
+        raise TypeError(f"weights must be a tensor, but got {type(weights).__name__}: use torch.as_tensor(weights).")
+    if weights.is_complex():
+        raise TypeError(f"weights must be bool, integer or floating point, but their dtype is {weights.dtype}.")
+    if weights.device != p.device:
+        raise ValueError(f"weights must be on the device of p, {p.device}, but are on {weights.device}.")
+    batch = p.shape[:-1]
+    try:
+        expanded = weights.detach().to(torch.float64).expand(batch)
+    except RuntimeError:
+        raise ValueError(
+            f"weights must broadcast to the batch shape {tuple(batch)} (that of p without its class dimension), "
+            f"but are {_shape(weights)}."
+        ) from None
+    if weights.dtype == torch.bool or weights.numel() == 0:
+        return expanded
+    invalid = ~((expanded >= 0) & (expanded < math.inf))
+    if weights.device.type != "cpu":
+        return expanded.masked_fill(invalid, math.nan)  # such a row is invalid, as compute() will tell
+    if invalid.any():
+        worst = expanded[invalid][0].item()
+        raise ValueError(f"weights must be finite and not negative, but {int(invalid.sum())} are not: {worst}, say.")
+    return expanded
+
+
+def check_settings(log_prob: LogProb, reduction: Reduction, dim: int, base: float | None) -> Settings:
+    """The settings in their simplest form."""
+    if isinstance(dim, bool) or not isinstance(dim, int):
+        raise TypeError(f"dim must be an integer, but got {dim!r}.")
+    _check_choice("reduction", reduction or "none", ("mean", "batchmean", "sum", "none"))
+    return Settings(_check_log_prob(log_prob), reduction or "none", dim, _check_base(base))
+
+
+def check_nan_policy(nan_policy: NanPolicy) -> NanPolicy:
+    """One of the names."""
+    _check_choice("nan_policy", nan_policy, get_args(NanPolicy))
+    return nan_policy
+
+
+def _check_log_prob(log_prob: LogProb) -> tuple[bool, bool]:
+    match log_prob:
+        case bool():
+            return log_prob, log_prob
+        case (bool(of_p), bool(of_q)):
+            return of_p, of_q
+    raise TypeError(f"log_prob must be a bool or a pair (p, q) of bools, but got {log_prob!r}.")
+
+
+def _check_base(base: float | None) -> float:
+    if base is None:
+        return 1.0
+    if isinstance(base, bool) or not isinstance(base, int | float) or not (0 < base < math.inf and base != 1):
+        raise ValueError(f"base must be None (nats) or a positive number other than 1 (2: bits), but got {base!r}.")
+    return math.log(base)
+
+
+def _check_choice(argument: str, value: object, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        raise ValueError(f"{argument} must be one of {', '.join(map(repr, choices))}, but got {value!r}.")
+
+
+def _shape(values: Tensor) -> str:
+    return str(tuple(values.shape))

@@ -1,0 +1,174 @@
+"""A ``torchmetrics.Metric`` of one state: what torchmetrics does to a metric ends here.
+
+It knows the life cycle (update, forward, sync, load, move) and not what the state means. One state makes each
+step all or nothing: what can fail is done before the state is replaced, by one assignment. It also costs one
+collective only.
+"""
+
+import functools
+from abc import abstractmethod
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torchmetrics import Metric
+from torchmetrics.utilities.data import _squeeze_if_scalar, dim_zero_cat
+
+State = Tensor | list[Tensor]
+
+
+class OneStateMetric(Metric):
+    """A metric whose state is one int64 tensor, summed over processes, or one list of such, concatenated.
+
+    A tensor is replaced and never written into: under ``ddp_spawn`` the processes may share its memory.
+    """
+
+    is_differentiable = False
+    full_state_update = False
+
+    def _keep(self, name: str, empty: State) -> None:
+        """Declare the state.
+
+        Its name must tell all that decides what a row adds to it: a ``MetricCollection`` takes metrics for the
+        same when their states have the same names, and the same contents after one batch.
+        """
+        self._name = name
+        self.add_state(name, empty, dist_reduce_fx="cat" if isinstance(empty, list) else "sum")
+
+    @abstractmethod
+    def _batch(self, *args: Any, **kwargs: Any) -> State:
+        """The state of one batch alone; raises on bad input. Takes what ``update`` takes."""
+
+    @abstractmethod
+    def _read(self, state: Tensor) -> Tensor:
+        """The metric's value; lists come concatenated."""
+
+    @property
+    def _current(self) -> Tensor:
+        state = getattr(self, self._name)
+        if isinstance(state, list):
+            return dim_zero_cat(state) if state else torch.empty(0, dtype=torch.int64, device=self.device)
+        return state  # type: ignore[no-any-return]
+
+    def _merge(self, batch: State) -> None:
+        state = getattr(self, self._name)
+        if isinstance(state, list):
+            state.extend([batch] if isinstance(batch, Tensor) else batch)
+        else:
+            setattr(self, self._name, state + batch)
+
+    def compute(self) -> Tensor:
+        """The value over everything since the last reset, on all processes."""
+        return self._read(self._current)
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        """Take a batch in, as ``update`` does, and return the value over this batch alone."""
+        if self._is_synced:
+            return super().forward(*args, **kwargs)  # refuses
+        with torch.no_grad():
+            batch = self._batch(*args, **kwargs)
+            value = self._value_of(batch)
+            self._merge(batch)
+        self._update_count += 1
+        self._computed = None
+        self._forward_cache = value  # type: ignore[assignment]
+        return value
+
+    def _value_of(self, batch: State) -> Tensor:
+        """The value of a batch, over all processes if ``dist_sync_on_step`` is set."""
+        kept = getattr(self, self._name)
+        try:
+            setattr(self, self._name, batch)
+            with self.sync_context(dist_sync_fn=self.dist_sync_fn, should_sync=self.dist_sync_on_step):
+                state = self._current
+        finally:
+            setattr(self, self._name, kept)
+        value: Tensor = _squeeze_if_scalar(self._read(state))
+        return value
+
+    def merge_state(self, incoming_state: "dict[str, Any] | Metric") -> None:
+        """Add the state of another metric of the same configuration, or a dict of its state."""
+        states: dict[str, Any] = incoming_state.metric_state if isinstance(incoming_state, Metric) else incoming_state
+        state = states.get(self._name)
+        problem = "there is no such state" if state is None else self._unlike(state)
+        if problem:
+            raise ValueError(
+                f"merge_state needs the state {self._name!r} of a {type(self).__name__} with the same settings, but "
+                f"{problem}: the incoming states are {sorted(states)}."
+            )
+        self._merge(state)  # type: ignore[arg-type]
+        self._computed = None
+        self._update_count += 1
+
+    def _unlike(self, state: object) -> str:
+        """What keeps a foreign state from being one of this metric's; nothing if it can be."""
+        default = self._defaults[self._name]
+        if isinstance(default, list):
+            parts = [state] if isinstance(state, Tensor) else state
+            fits = isinstance(parts, list) and all(isinstance(x, Tensor) and x.dtype == torch.int64 for x in parts)
+            return "" if fits else f"it is no list of int64 tensors: {type(state).__name__}"
+        if not isinstance(state, Tensor) or (state.shape, state.dtype) != (default.shape, default.dtype):
+            found = f"{tuple(state.shape)} in {state.dtype}" if isinstance(state, Tensor) else type(state).__name__
+            return f"it should be {tuple(default.shape)} in {default.dtype} and is {found}"
+        return ""
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
+        # torchmetrics takes whatever it finds, keeps a value computed before, and warns of a missing update
+        error_msgs = args[-1]
+        name = prefix + self._name
+        if name in state_dict:
+            state = state_dict[name]
+            if problem := self._unlike(state):
+                error_msgs.append(f"{name} does not fit {type(self).__name__}: {problem}.")
+                return
+            if isinstance(self._defaults[self._name], list):
+                state_dict[name] = list(state) if isinstance(state, list) else [state]  # ours to append to
+            self._computed = None
+            self._update_count = max(1, self._update_count)
+        super()._load_from_state_dict(state_dict, prefix, *args)
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], exclude_state: Sequence[str] = ()) -> torch.nn.Module:
+        # integers and float64 values keep their dtype, whatever a model is cast to: only the device changes
+        def move(x: Tensor) -> Tensor:
+            moved = fn(x)
+            return moved if moved.dtype == x.dtype else x.to(moved.device)
+
+        return super()._apply(move, exclude_state)
+
+    def _sync_dist(self, *args: Any, **kwargs: Any) -> None:
+        # torchmetrics gives a process with an empty list a float32 tensor, which the others cannot gather
+        if isinstance(getattr(self, self._name), list):
+            setattr(self, self._name, [self._current])
+        super()._sync_dist(*args, **kwargs)
+
+    def _wrap_update(self, update: Callable[..., None]) -> Callable[..., None]:
+        # a failed update was none: torchmetrics has counted it by then, and dropped the computed value
+        wrapped = super()._wrap_update(update)
+
+        @functools.wraps(update)
+        def undone_on_error(*args: Any, **kwargs: Any) -> None:
+            before = self._update_count, self._computed
+            try:
+                wrapped(*args, **kwargs)
+            except BaseException:
+                self._update_count, self._computed = before
+                raise
+
+        return undone_on_error
+
+    def _wrap_compute(self, compute: Callable[..., Any]) -> Callable[..., Any]:
+        # a compute that raises leaves a torchmetrics metric synced: the sum of all processes for its own state
+        wrapped = super()._wrap_compute(compute)
+
+        @functools.wraps(compute)
+        def unsynced_on_error(*args: Any, **kwargs: Any) -> Any:
+            was_synced = self._is_synced
+            try:
+                return wrapped(*args, **kwargs)
+            except BaseException:
+                if self._is_synced and not was_synced:
+                    self.unsync()
+                raise
+
+        return unsynced_on_error

@@ -1,0 +1,122 @@
+"""Rows on any device, in plain torch and float64, a few at a time: what a block needs stays in the cache.
+
+With the log-weights a and b of a row (logits, log-probabilities, or logarithms of probabilities)::
+
+    p = softmax(a),  q = softmax(b),  delta = log(p / q) = (a - b) - (lse(a) - lse(b))
+    D = sum_i p_i * g(delta_i)
+
+a - b comes first: floats that are nearly equal subtract without error, so delta is good to its last digits
+when it is small; every term is >= 0, so none of them cancel; and an error in lse moves D in second order.
+
+A row's bits depend on that row alone. For this the order of every sum is fixed by the number of classes.
+"""
+
+from collections.abc import Iterator
+from math import exp, inf, prod
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from torchdivergence._generators import Generator
+
+_BLOCK = 1 << 16  # numbers in a block, or one row if that has more
+_SERIAL = 1 << 15  # a sum of fewer numbers is never shared out among torch's threads
+_SEGMENT = 1 << 12
+_FLOOR = -60.0  # of delta: below it a class counts q * g's limit, whatever p is, to one part in 1e24
+
+
+class _Block(NamedTuple):
+    """Rows of one block, ``[rows, classes]``, and per row ``[rows, 1]``."""
+
+    delta: Tensor
+    p: Tensor
+    q: Tensor
+    lse_p: Tensor
+    lse_q: Tensor
+
+
+def divergence(p: Tensor, q: Tensor, log_prob: tuple[bool, bool], generator: Generator) -> Tensor:
+    """See :func:`torchdivergence._rows.divergence`."""
+    values = torch.empty(p.shape[:-1], dtype=torch.float64, device=p.device)
+    for block in _blocks(p.shape):
+        rows = _compare(_log_weights(p[block], log_prob[0]), _log_weights(q[block], log_prob[1]))
+        d = _sum(generator.g(rows.delta).mul_(rows.p)).clamp_(min=0)
+        valid = 0 * rows.lse_p + 0 * rows.lse_q  # 0, or NaN where p or q is no distribution
+        values[block] = (d + valid.squeeze(-1)).view(values[block].shape)
+    return values
+
+
+def gradients(
+    p: Tensor, q: Tensor, log_prob: tuple[bool, bool], values: Tensor, slope: Tensor, needed: tuple[bool, bool]
+) -> tuple[Tensor | None, Tensor | None]:
+    """The gradients of ``sum(slope * values)`` in p and in q.
+
+    In the log-weights a and b they are ``p * (delta - D)`` and ``q - p``; in weights exp(a) and exp(b), these
+    over the weights. They are zero for rows of slope zero and for infinite D. In a weight p = 0 the slope is
+    that at p / q = exp(-60).
+    """
+    grad_p, grad_q = (torch.empty_like(x) if need else None for x, need in zip((p, q), needed, strict=True))
+    for block in _blocks(p.shape):
+        rows = _compare(_log_weights(p[block], log_prob[0]), _log_weights(q[block], log_prob[1]))
+        d, s = values[block].reshape(-1, 1), slope[block].reshape(-1, 1)
+        flat = (s == 0) | (d == inf)
+        if grad_p is not None:
+            part = rows.delta - d
+            part = part.mul_(rows.p) if log_prob[0] else part.div_(rows.lse_p.exp())
+            _store(grad_p[block], part.mul_(s).masked_fill_(flat, 0.0))
+        if grad_q is not None:
+            part = rows.q - rows.p if log_prob[1] else torch.expm1(rows.delta).neg_().div_(rows.lse_q.exp())
+            _store(grad_q[block], part.mul_(s).masked_fill_(flat, 0.0))
+    return grad_p, grad_q
+
+
+def _store(grad: Tensor, part: Tensor) -> None:
+    limit = torch.finfo(grad.dtype).max  # a slope past it stays finite
+    grad.copy_(part.clamp_(-limit, limit).view(grad.shape))
+
+
+def _compare(a: Tensor, b: Tensor) -> _Block:
+    """From log-weights to delta, p and q; a and b are used up."""
+    delta = a - b
+    p, top_a, log_a = _softmax_(a)
+    q, top_b, log_b = _softmax_(b)
+    delta -= (top_a - top_b) + (log_a - log_b)
+    delta.nan_to_num_(nan=0.0, posinf=inf, neginf=-inf).clamp_(min=_FLOOR)  # NaN: a = b = -inf
+    p = torch.maximum(p, q * exp(_FLOOR)).clamp_(min=torch.finfo(p.dtype).tiny)  # p > 0 = q is inf, however small p
+    return _Block(delta, p, q, top_a + log_a, top_b + log_b)
+
+
+def _softmax_(a: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """In place; with the two parts of lse(a), the largest log-weight and the rest."""
+    top = a.amax(-1, keepdim=True)
+    total = _sum(a.sub_(top).exp_()).unsqueeze(-1)
+    return a.div_(total), top, total.log()
+
+
+def _sum(x: Tensor) -> Tensor:
+    """The sum of each row. torch's own order for one long row depends on how many rows there are."""
+    classes = x.shape[-1]
+    if classes < _SERIAL:
+        return x.sum(-1)
+    segments = classes // _SEGMENT
+    body, rest = x.tensor_split([segments * _SEGMENT], dim=-1)
+    return body.view(-1, segments, _SEGMENT).sum(-1).sum(-1) + rest.sum(-1)
+
+
+def _log_weights(x: Tensor, is_log: bool) -> Tensor:
+    """A block's log-weights in float64, ``[rows, classes]``, in memory of their own."""
+    a = torch.empty(x.shape, dtype=torch.float64, device=x.device).copy_(x).view(-1, x.shape[-1])
+    return a if is_log else a.log_()
+
+
+def _blocks(shape: torch.Size) -> Iterator[tuple[int | slice, ...]]:
+    """Indices into the batch dimensions that cut out blocks, in order, without ever joining two dimensions."""
+    batch, rows = shape[:-1], max(1, _BLOCK // shape[-1])
+    if prod(batch) <= rows:
+        yield ()
+    elif (inner := prod(batch[1:])) <= rows:
+        step = rows // max(1, inner)
+        yield from ((slice(start, start + step),) for start in range(0, batch[0], step))
+    else:
+        yield from ((i, *block) for i in range(batch[0]) for block in _blocks(shape[1:]))
