@@ -69,7 +69,7 @@ def add(state: Tensor, values: Tensor, weights: Tensor | None, items: int) -> Te
     value, weight = exponent + (bits > _INF)  # the columns
     end = value.new_tensor([_ITEMS]), value.new_tensor([items])
     index = [value, value + _VALUE_HIGH, weight + _WEIGHT_LOW, weight + _WEIGHT_HIGH, value + _ROWS, end[0]]
-    number = [low[0], high[0], low[1], high[1], (weights > 0).long(), end[1]]
+    number = [low[0], high[0], low[1], high[1], (weights != 0).long(), end[1]]
     return state.index_add(0, torch.cat(index), torch.cat(number))
 
 

@@ -81,21 +81,22 @@ def _check_weights(weights: Tensor, p: Tensor) -> Tensor:
     if weights.device != p.device:
         raise ValueError(f"weights must be on the device of p, {p.device}, but are on {weights.device}.")
     batch = p.shape[:-1]
+    values = weights.detach().to(torch.float64)
     try:
-        expanded = weights.detach().to(torch.float64).expand(batch)
+        expanded = values.expand(batch)
     except RuntimeError:
         raise ValueError(
             f"weights must broadcast to the batch shape {tuple(batch)} (that of p without its class dimension), "
             f"but are {_shape(weights)}."
         ) from None
-    if weights.dtype == torch.bool or weights.numel() == 0:
+    if weights.dtype == torch.bool:
         return expanded
-    invalid = ~((expanded >= 0) & (expanded < math.inf))
+    valid = (values >= 0) & (values < math.inf)
     if weights.device.type != "cpu":
-        return expanded.masked_fill(invalid, math.nan)  # such a row is invalid, as compute() will tell
-    if invalid.any():
-        worst = expanded[invalid][0].item()
-        raise ValueError(f"weights must be finite and not negative, but {int(invalid.sum())} are not: {worst}, say.")
+        return expanded.masked_fill(~valid, math.nan)  # such a row is invalid, as compute() will tell
+    if not valid.all():
+        worst, number = values[~valid][0].item(), int((~valid).sum())
+        raise ValueError(f"weights must be finite and not negative, but {number} of them are not: {worst}, say.")
     return expanded
 
 

@@ -5,8 +5,9 @@ With the log-weights a and b of a row (logits, log-probabilities, or logarithms 
     p = softmax(a),  q = softmax(b),  delta = log(p / q) = (a - b) - (lse(a) - lse(b))
     D = sum_i p_i * g(delta_i)
 
-a - b comes first: floats that are nearly equal subtract without error, so delta is good to its last digits
-when it is small; every term is >= 0, so none of them cancel; and an error in lse moves D in second order.
+The differences come before all else, a - max(a), b - max(b), then theirs: nearly equal floats subtract without
+error, and those of 24 bits or fewer do so almost always, so delta is good to its last digits when it is small.
+Every term is >= 0, so none of them cancel; and an error in lse moves D in second order.
 
 A row's bits depend on that row alone. For this the order of every sum is fixed by the number of classes.
 """
@@ -78,20 +79,14 @@ def _store(grad: Tensor, part: Tensor) -> None:
 
 def _compare(a: Tensor, b: Tensor) -> _Block:
     """From log-weights to delta, p and q; a and b are used up."""
-    delta = a - b
-    p, top_a, log_a = _softmax_(a)
-    q, top_b, log_b = _softmax_(b)
-    delta -= (top_a - top_b) + (log_a - log_b)
-    delta.nan_to_num_(nan=0.0, posinf=inf, neginf=-inf).clamp_(min=_FLOOR)  # NaN: a = b = -inf
-    p = torch.maximum(p, q * exp(_FLOOR)).clamp_(min=torch.finfo(p.dtype).tiny)  # p > 0 = q is inf, however small p
+    top_a, top_b = a.amax(-1, keepdim=True), b.amax(-1, keepdim=True)
+    delta = a.sub_(top_a) - b.sub_(top_b)
+    total_a, total_b = _sum(a.exp_()).unsqueeze(-1), _sum(b.exp_()).unsqueeze(-1)
+    log_a, log_b = total_a.log(), total_b.log()
+    delta.sub_(log_a - log_b).nan_to_num_(nan=0.0, posinf=inf, neginf=-inf).clamp_(min=_FLOOR)  # NaN: a = b = -inf
+    q = b.div_(total_b)
+    p = torch.maximum(a.div_(total_a), q * exp(_FLOOR)).clamp_(min=torch.finfo(a.dtype).tiny)  # p > 0 = q is inf
     return _Block(delta, p, q, top_a + log_a, top_b + log_b)
-
-
-def _softmax_(a: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """In place; with the two parts of lse(a), the largest log-weight and the rest."""
-    top = a.amax(-1, keepdim=True)
-    total = _sum(a.sub_(top).exp_()).unsqueeze(-1)
-    return a.div_(total), top, total.log()
 
 
 def _sum(x: Tensor) -> Tensor:

@@ -1,0 +1,47 @@
+"""Hypothesis strategies: pairs of rows, and ways to cut rows up."""
+
+from math import inf
+
+import torch
+from hypothesis import strategies as st
+from torch import Tensor
+
+FINFO_MIN = torch.finfo(torch.float32).min
+
+_logit = st.floats(-30, 30, width=32)
+
+
+@st.composite
+def logit_pairs(draw: st.DrawFn, masks: bool = True) -> tuple[Tensor, Tensor]:
+    """Two rows of float32 logits: unrelated, nearly equal or equal; with ties, masks, gaps and offsets."""
+    classes = draw(st.integers(1, 12))
+    a = draw(st.lists(_logit, min_size=classes, max_size=classes))
+    kind = draw(st.sampled_from(["unrelated", "near", "equal", "tied", "one-hot", "gap"]))
+    noise = draw(st.lists(st.floats(-1, 1, width=32), min_size=classes, max_size=classes))
+    scale = draw(st.sampled_from([1e-4, 1e-2, 1.0]))
+    b = [x + scale * e for x, e in zip(a, noise, strict=True)]
+    if kind == "unrelated":
+        b = draw(st.lists(_logit, min_size=classes, max_size=classes))
+    elif kind == "equal":
+        b = a
+    elif kind == "tied":
+        a = [a[0]] * classes
+    elif kind in ("one-hot", "gap"):
+        a = [0.0] + [-inf if kind == "one-hot" else -1000.0] * (classes - 1)
+    p, q = torch.tensor(a, dtype=torch.float32), torch.tensor(b, dtype=torch.float32)
+    if masks:
+        for row in (p, q):
+            kept = row.clone()
+            masked = draw(st.lists(st.booleans(), min_size=classes, max_size=classes))
+            row[torch.tensor(masked)] = draw(st.sampled_from([-inf, -1000.0, FINFO_MIN]))
+            if row.max() == -inf:
+                row[:] = kept
+    return p, q + draw(st.sampled_from([0.0, 64.0, -1000.0]))
+
+
+@st.composite
+def splits(draw: st.DrawFn, rows: int) -> list[list[int]]:
+    """The numbers 0 to rows - 1 in some order, cut into some batches; empty ones too."""
+    order = draw(st.permutations(range(rows)))
+    cuts = sorted(draw(st.lists(st.integers(0, rows), max_size=6)))
+    return [order[i:j] for i, j in zip([0, *cuts], [*cuts, rows], strict=True)]
