@@ -6,8 +6,9 @@ using small and large superaccumulators", arXiv:1505.05571). Integers add associ
 same, bit for bit, for every order and every split of the rows, two states merge by ``+``, and the sum that
 is read from a state is the correctly rounded one, that of :func:`math.fsum`.
 
-A mantissa's 53 bits are kept in two parts, so that int64 sums have room: for 2**36 rows (6.8e10) in the
-worst case, where all have the same exponent and full mantissas.
+The 52 bits of a mantissa that float64 stores are kept in two halves, so that int64 sums have room: for 2**37
+rows (1.4e11) in the worst case, where all have the same exponent and full mantissas. The leading bit, which it
+does not store, is there once for each value with an exponent above 0, and these are counted.
 """
 
 from typing import NamedTuple
@@ -16,13 +17,16 @@ import torch
 from torch import Tensor
 
 _FRACTION = 52  # mantissa bits that a float64 stores
-_LOW = 26  # bits in the low part of a mantissa
-_INF = 0x7FF << _FRACTION  # the bits of +inf; those of a NaN, its sign aside, are larger
+_HALF = 26
+_INF = 0x7FF << _FRACTION  # the bits of +inf; those of a NaN are larger
 _COLUMNS = 2049  # the 2047 exponents of finite values, then +inf, then NaN
 _UNIT = 1 << 1074  # integers are read in units of 2**-1074, the smallest float64
 
-# A state is one vector, five lines of _COLUMNS and a last number, the items.
-_VALUE_LOW, _VALUE_HIGH, _WEIGHT_LOW, _WEIGHT_HIGH, _ROWS, _ITEMS = (line * _COLUMNS for line in range(6))
+# A state is one vector: two banks of three lines of _COLUMNS numbers, and at the end the items. A bank's lines
+# hold low halves, high halves, and how many values came. The first bank is for weight * value of every row, the
+# second for the weights of those rows that came with one.
+_LINES = torch.arange(3).unsqueeze(1) * _COLUMNS
+_VALUES, _WEIGHTS, _ITEMS = (bank * 3 * _COLUMNS for bank in range(3))
 
 
 class Totals(NamedTuple):
@@ -59,40 +63,52 @@ def add(state: Tensor, values: Tensor, weights: Tensor | None, items: int) -> Te
         weights: Float64 of the same shape, finite and >= 0; None for 1 each.
         items: Number of items along the first batch dimension.
     """
-    values = weigh(values, weights).flatten()
-    weights = torch.ones_like(values) if weights is None else weights.flatten()
-    valid_weights = weights.masked_fill(values.isnan(), 0.0)
-    bits = torch.stack([values, valid_weights]).abs().view(torch.int64)  # abs: a NaN may carry a sign
-    exponent = bits >> _FRACTION
-    mantissa = bits - ((exponent - 1).clamp_(min=0) << _FRACTION)  # with the leading bit, which is not stored
-    low, high = mantissa & ((1 << _LOW) - 1), mantissa >> _LOW
-    value, weight = exponent + (bits > _INF)  # the columns
-    end = value.new_tensor([_ITEMS]), value.new_tensor([items])
-    index = [value, value + _VALUE_HIGH, weight + _WEIGHT_LOW, weight + _WEIGHT_HIGH, value + _ROWS, end[0]]
-    number = [low[0], high[0], low[1], high[1], (weights != 0).long(), end[1]]
-    return state.index_add(0, torch.cat(index), torch.cat(number))
+    values = weigh(values, weights)
+    if weights is None:
+        state = _add(state, _VALUES, values, None)
+    else:
+        kept, valid = weights != 0, ~values.isnan()
+        state = _add(state, _VALUES, values, kept)
+        state = _add(state, _WEIGHTS, weights.where(valid, 0.0), kept & valid)
+    state[_ITEMS] += items
+    return state
+
+
+def _add(state: Tensor, bank: int, numbers: Tensor, counted: Tensor | None) -> Tensor:
+    bits = numbers.abs().flatten().view(torch.int64)  # abs: a NaN may carry a sign
+    columns = (bits >> _FRACTION).add_(bits > _INF)
+    low, high = bits & (1 << _HALF) - 1, (bits >> _HALF) & (1 << _HALF) - 1
+    count = torch.ones_like(bits) if counted is None else counted.flatten().long()
+    index = (columns + (_LINES.to(bits.device) + bank)).flatten()
+    return state.index_add(0, index, torch.stack([low, high, count]).flatten())
 
 
 def totals(state: Tensor) -> Totals:
     """Read a state; this waits for the device."""
     state = state.cpu()
-    places = state.nonzero().squeeze(1)
-    sums = [0, 0]
-    rows = [0, 0, 0]  # finite, infinite, NaN
-    for place, number in zip(places[places < _ITEMS].tolist(), state[places].tolist(), strict=False):
-        line, column = divmod(place, _COLUMNS)
-        if place >= _ROWS:
-            rows[max(column - 2046, 0)] += number
-        elif column < 2047:
-            sums[line // 2] += number << (max(column - 1, 0) + _LOW * (line % 2))
-    value, weight = map(_to_float, sums)
+    value, (finite, infinite, invalid) = _read(state, _VALUES)
+    weight, (weighed, _, _) = _read(state, _WEIGHTS)
+    ones = finite + infinite - weighed  # the valid rows that came without a weight
     return Totals(
-        value=float("inf") if rows[1] else value,
-        weight=weight,
+        value=float("inf") if infinite else _to_float(value),
+        weight=_to_float(weight + ones * _UNIT),
         items=int(state[_ITEMS]),
-        rows=sum(rows),
-        invalid=rows[2],
+        rows=finite + infinite + invalid,
+        invalid=invalid,
     )
+
+
+def _read(state: Tensor, bank: int) -> tuple[int, tuple[int, int, int]]:
+    """The sum of the finite numbers in units; and how many finite, infinite and NaN ones there are."""
+    lines = state[bank : bank + 3 * _COLUMNS].view(3, _COLUMNS)
+    columns = lines.any(0).nonzero().squeeze(1)
+    total, counts = 0, [0, 0, 0]
+    for column, low, high, count in zip(columns.tolist(), *lines[:, columns].tolist(), strict=True):
+        counts[max(column - 2046, 0)] += count
+        if column < 2047:
+            leading = count << _FRACTION if column else 0
+            total += low + (high << _HALF) + leading << max(column - 1, 0)
+    return total, (counts[0], counts[1], counts[2])
 
 
 def _to_float(number: int) -> float:

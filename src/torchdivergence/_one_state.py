@@ -37,8 +37,12 @@ class OneStateMetric(Metric):
         self.add_state(name, empty, dist_reduce_fx="cat" if isinstance(empty, list) else "sum")
 
     @abstractmethod
-    def _batch(self, *args: Any, **kwargs: Any) -> State:
-        """The state of one batch alone; raises on bad input. Takes what ``update`` takes."""
+    def _evaluate(self, *args: Any, **kwargs: Any) -> Any:
+        """What a batch says, whatever the state; raises on bad input. Takes what ``update`` takes."""
+
+    @abstractmethod
+    def _add(self, state: State, batch: Any) -> State:
+        """The state with what ``_evaluate`` said of a batch: a new tensor, or the same list, longer."""
 
     @abstractmethod
     def _read(self, state: Tensor) -> Tensor:
@@ -51,13 +55,6 @@ class OneStateMetric(Metric):
             return dim_zero_cat(state) if state else torch.empty(0, dtype=torch.int64, device=self.device)
         return state  # type: ignore[no-any-return]
 
-    def _merge(self, batch: State) -> None:
-        state = getattr(self, self._name)
-        if isinstance(state, list):
-            state.extend([batch] if isinstance(batch, Tensor) else batch)
-        else:
-            setattr(self, self._name, state + batch)
-
     def compute(self) -> Tensor:
         """The value over everything since the last reset, on all processes."""
         return self._read(self._current)
@@ -67,19 +64,23 @@ class OneStateMetric(Metric):
         if self._is_synced:
             return super().forward(*args, **kwargs)  # refuses
         with torch.no_grad():
-            batch = self._batch(*args, **kwargs)
+            batch = self._evaluate(*args, **kwargs)
             value = self._value_of(batch)
-            self._merge(batch)
+            self._take(batch)
         self._update_count += 1
         self._computed = None
         self._forward_cache = value  # type: ignore[assignment]
         return value
 
-    def _value_of(self, batch: State) -> Tensor:
-        """The value of a batch, over all processes if ``dist_sync_on_step`` is set."""
-        kept = getattr(self, self._name)
+    def _take(self, batch: Any) -> None:
+        setattr(self, self._name, self._add(getattr(self, self._name), batch))
+
+    def _value_of(self, batch: Any) -> Tensor:
+        """The value over one batch, of all processes if ``dist_sync_on_step`` is set."""
+        kept, default = getattr(self, self._name), self._defaults[self._name]
+        empty: State = [] if isinstance(default, list) else default.to(self.device)
         try:
-            setattr(self, self._name, batch)
+            setattr(self, self._name, self._add(empty, batch))
             with self.sync_context(dist_sync_fn=self.dist_sync_fn, should_sync=self.dist_sync_on_step):
                 state = self._current
         finally:
@@ -97,7 +98,11 @@ class OneStateMetric(Metric):
                 f"merge_state needs the state {self._name!r} of a {type(self).__name__} with the same settings, but "
                 f"{problem}: the incoming states are {sorted(states)}."
             )
-        self._merge(state)  # type: ignore[arg-type]
+        own = getattr(self, self._name)
+        if isinstance(own, list):
+            own.extend(state if isinstance(state, list) else [state])
+        else:
+            setattr(self, self._name, own + state)
         self._computed = None
         self._update_count += 1
 

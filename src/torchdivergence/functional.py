@@ -23,8 +23,9 @@ def kl_divergence(
 
     .. math:: D(p \| q) = \sum_i p_i \log \frac{p_i}{q_i}
 
-    Each row is normalised first. The value is never negative, and exactly 0 for equal rows; its relative error
-    is about 1e-13, whatever the floating-point type of p and q.
+    Each row is normalised first. A row's value is never negative, and exactly 0 if p and q are equal. Its relative
+    error is at most 2e-6, for float16, bfloat16 and float32 inputs, whose numbers are taken as exact, if the value
+    is at least 1e-9 (for probabilities 1e-7); for float64 it is at most 1e-12 from 1e-6 on.
 
     Args:
         p: The first distribution of each row (data, teacher, reference): any shape, classes along ``dim``.

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from torchdivergence import _accumulators, _generators, _rows
-from torchdivergence._inputs import LogProb, NanPolicy, Reduction, check_nan_policy, check_rows, check_settings
+from torchdivergence._inputs import LogProb, NanPolicy, Reduction, Rows, check_nan_policy, check_rows, check_settings
 from torchdivergence._one_state import OneStateMetric, State
 from torchdivergence._reductions import reduce
 
@@ -54,7 +54,7 @@ class _DivergenceMetric(OneStateMetric):
             q: The second; the shape of p.
             weights: Weights of the rows, broadcastable to the batch shape (that of p without ``dim``).
         """
-        self._merge(self._batch(p, q, weights))
+        self._take(self._evaluate(p, q, weights))
 
     def plot(self, val: Tensor | Sequence[Tensor] | None = None, ax: Any = None) -> Any:
         """Plot one value (by default that of ``compute``) or a sequence of them; needs matplotlib.
@@ -68,12 +68,16 @@ class _DivergenceMetric(OneStateMetric):
         """
         return self._plot(val, ax)
 
-    def _batch(self, p: Tensor, q: Tensor, weights: Tensor | None = None) -> State:
+    def _evaluate(self, p: Tensor, q: Tensor, weights: Tensor | None = None) -> tuple[Tensor, Rows]:
         rows = check_rows(p, q, weights, self._settings)
-        values = _rows.divergence(rows.p, rows.q, self._settings.log_prob, self._generator)
-        if self._keeps_rows:  # as bits, which no cast of the module can round
-            return [_accumulators.weigh(values, rows.weights).flatten().view(torch.int64)]
-        return _accumulators.add(_accumulators.zeros().to(values.device), values, rows.weights, rows.items)
+        return _rows.divergence(rows.p, rows.q, self._settings.log_prob, self._generator), rows
+
+    def _add(self, state: State, batch: tuple[Tensor, Rows]) -> State:
+        values, rows = batch
+        if isinstance(state, list):  # as bits, which no cast of the module can round
+            state.append(_accumulators.weigh(values, rows.weights).flatten().view(torch.int64))
+            return state
+        return _accumulators.add(state, values, rows.weights, rows.items)
 
     def _count_invalid(self, state: Tensor) -> int:
         return int(state.view(torch.float64).isnan().sum()) if self._keeps_rows else _accumulators.totals(state).invalid
@@ -81,8 +85,9 @@ class _DivergenceMetric(OneStateMetric):
     def _read(self, state: Tensor) -> Tensor:
         if self.nan_policy == "raise" and (invalid := self._count_invalid(state)):
             raise ValueError(
-                f"{invalid} rows hold NaN, +inf, a negative probability or no mass at all, and nan_policy is 'raise': "
-                "mend or mask them (weights=0), or leave them out with nan_policy='omit'."
+                "with nan_policy='raise' every row must be two distributions, but NaN, +inf, a negative probability or "
+                f"no mass at all was found in {invalid} of them: mend them, mask them with weights of 0, or leave them "
+                "out with nan_policy='omit'."
             )
         omit = self.nan_policy == "omit"
         if self._keeps_rows:
@@ -154,7 +159,7 @@ class KLDivergence(_DivergenceMetric):
         >>> student = torch.zeros(2, 3, 5).index_fill(-1, torch.tensor(0), 1.0)
         >>> kl.update(teacher, student, weights=torch.tensor([[True, True, False], [True, False, False]]))
         >>> kl.compute()
-        tensor(0.0952, dtype=torch.float64)
+        tensor(0.0954, dtype=torch.float64)
 
     Source: S. Kullback and R. A. Leibler, "On Information and Sufficiency", Ann. Math. Statist. 22 (1951), eq. 2.4.
     """

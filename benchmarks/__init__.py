@@ -1,0 +1,1 @@
+"""Programs that measure what the documents say; each prints a Markdown table."""
