@@ -7,12 +7,12 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from mpmath import mpf
-from reference import kl_divergence as true_kl
-from reference import near, relative_error
 from scipy.special import rel_entr
-from strategies import FINFO_MIN, logit_pairs
 from torch import Tensor
 
+from reference import kl_divergence as true_kl
+from reference import near, relative_error
+from strategies import FINFO_MIN, logit_pairs
 from torchdivergence.functional import kl_divergence
 
 CONTRACT = 2e-6  # relative error for float32, float16 and bfloat16

@@ -25,7 +25,6 @@ _UNIT = 1 << 1074  # integers are read in units of 2**-1074, the smallest float6
 # A state is one vector: two banks of three lines of _COLUMNS numbers, and at the end the items. A bank's lines
 # hold low halves, high halves, and how many values came. The first bank is for weight * value of every row, the
 # second for the weights of those rows that came with one.
-_LINES = torch.arange(3).unsqueeze(1) * _COLUMNS
 _VALUES, _WEIGHTS, _ITEMS = (bank * 3 * _COLUMNS for bank in range(3))
 
 
@@ -79,8 +78,8 @@ def _add(state: Tensor, bank: int, numbers: Tensor, counted: Tensor | None) -> T
     columns = (bits >> _FRACTION).add_(bits > _INF)
     low, high = bits & (1 << _HALF) - 1, (bits >> _HALF) & (1 << _HALF) - 1
     count = torch.ones_like(bits) if counted is None else counted.flatten().long()
-    index = (columns + (_LINES.to(bits.device) + bank)).flatten()
-    return state.index_add(0, index, torch.stack([low, high, count]).flatten())
+    lines = torch.arange(bank, bank + 3 * _COLUMNS, _COLUMNS, device=bits.device).unsqueeze(1)
+    return state.index_add(0, (columns + lines).flatten(), torch.stack([low, high, count]).flatten())
 
 
 def totals(state: Tensor) -> Totals:

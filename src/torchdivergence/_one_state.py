@@ -13,7 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor
 from torchmetrics import Metric
-from torchmetrics.utilities.data import _squeeze_if_scalar, dim_zero_cat
+from torchmetrics.utilities.data import dim_zero_cat
+from torchmetrics.utilities.exceptions import TorchMetricsUserError
 
 State = Tensor | list[Tensor]
 
@@ -61,12 +62,15 @@ class OneStateMetric(Metric):
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """Take a batch in, as ``update`` does, and return the value over this batch alone."""
-        if self._is_synced:
-            return super().forward(*args, **kwargs)  # refuses
+        self._refuse_if_synced()
         with torch.no_grad():
             batch = self._evaluate(*args, **kwargs)
             value = self._value_of(batch)
-            self._take(batch)
+            state = getattr(self, self._name)
+            # a list may be shared: a MetricCollection lets equal metrics have one, and calls the forward of each
+            setattr(self, self._name, self._add(state if isinstance(state, Tensor) else list(state), batch))
+        if self.compute_on_cpu:
+            self._move_list_states_to_cpu()
         self._update_count += 1
         self._computed = None
         self._forward_cache = value  # type: ignore[assignment]
@@ -85,11 +89,28 @@ class OneStateMetric(Metric):
                 state = self._current
         finally:
             setattr(self, self._name, kept)
-        value: Tensor = _squeeze_if_scalar(self._read(state))
-        return value
+        return self._read(state)
+
+    def _refuse_if_synced(self) -> None:
+        if self._is_synced:
+            raise TorchMetricsUserError(
+                f"{type(self).__name__} shouldn't be synced when it is updated: unsync() would undo it. Unsync first."
+            )
+
+    def reset(self) -> None:
+        """Forget everything seen so far."""
+        if isinstance(self._defaults[self._name], list):
+            setattr(
+                self, self._name, []
+            )  # torchmetrics would empty the list, which may be shared, or synced to a tensor
+        super().reset()
 
     def merge_state(self, incoming_state: "dict[str, Any] | Metric") -> None:
         """Add the state of another metric of the same configuration, or a dict of its state."""
+        if not isinstance(incoming_state, Metric | dict):
+            raise ValueError(
+                f"merge_state needs a metric or a dict of its state, but got {type(incoming_state).__name__}."
+            )
         states: dict[str, Any] = incoming_state.metric_state if isinstance(incoming_state, Metric) else incoming_state
         state = states.get(self._name)
         problem = "there is no such state" if state is None else self._unlike(state)
@@ -153,6 +174,7 @@ class OneStateMetric(Metric):
 
         @functools.wraps(update)
         def undone_on_error(*args: Any, **kwargs: Any) -> None:
+            self._refuse_if_synced()
             before = self._update_count, self._computed
             try:
                 wrapped(*args, **kwargs)
@@ -163,17 +185,19 @@ class OneStateMetric(Metric):
         return undone_on_error
 
     def _wrap_compute(self, compute: Callable[..., Any]) -> Callable[..., Any]:
-        # a compute that raises leaves a torchmetrics metric synced: the sum of all processes for its own state
+        # a torchmetrics metric whose compute raises stays synced, with the sum of all processes for its own state;
+        # and of rows, one is squeezed
         wrapped = super()._wrap_compute(compute)
 
         @functools.wraps(compute)
         def unsynced_on_error(*args: Any, **kwargs: Any) -> Any:
             was_synced = self._is_synced
             try:
-                return wrapped(*args, **kwargs)
+                value = wrapped(*args, **kwargs)
             except BaseException:
                 if self._is_synced and not was_synced:
                     self.unsync()
                 raise
+            return value.flatten() if isinstance(self._defaults[self._name], list) else value  # one row is a row
 
         return unsynced_on_error

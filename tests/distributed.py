@@ -1,0 +1,98 @@
+"""Real processes that talk over gloo: started once, they take jobs and hand back results."""
+
+import contextlib
+import os
+import pickle
+import queue
+import traceback
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
+
+TIMEOUT = 60  # seconds until a job, or the start of the processes, counts as hung
+
+
+class Ranks:
+    """A pool of processes, one a rank. A job is a function of a module: it goes by name."""
+
+    def __init__(self, size: int, store: Path) -> None:
+        self.size = size
+        context = mp.get_context("spawn")
+        self._jobs = [context.Queue() for _ in range(size)]
+        self._answers = context.Queue()
+        self._processes = [
+            context.Process(target=_work, args=(rank, size, str(store), self._jobs[rank], self._answers), daemon=True)
+            for rank in range(size)
+        ]
+        for process in self._processes:
+            process.start()
+        try:
+            self._collect()  # all are there
+        except BaseException:
+            self.stop()
+            raise
+
+    def run(self, job: Callable[..., Any], *args: list[Any]) -> list[Any]:
+        """The results of ``job(*arguments)`` on each rank; of each list of arguments, a rank gets its own.
+
+        What is handed in lies in memory that the ranks share, as under ``ddp_spawn``; what comes back is a copy.
+        """
+        if not all(process.is_alive() for process in self._processes):
+            raise RuntimeError("a rank has died in an earlier job")
+        for jobs, arguments in zip(self._jobs, zip(*args, strict=True), strict=True):
+            jobs.put((job, arguments))
+        try:
+            return self._collect()
+        except TimeoutError:
+            self.stop()  # the ranks are out of step for good
+            raise
+
+    def _collect(self) -> list[Any]:
+        results, errors = {}, []
+        for _ in range(self.size):
+            try:
+                rank, result, error = pickle.loads(self._answers.get(timeout=TIMEOUT))
+            except queue.Empty:
+                raise TimeoutError(f"ranks hang: only {sorted(results)} answered, with errors {errors}") from None
+            results[rank] = result
+            errors += [f"rank {rank}: {error}"] if error else []
+        if errors:
+            raise AssertionError("\n".join(errors))
+        return [results[rank] for rank in range(self.size)]
+
+    def stop(self) -> None:
+        for jobs in self._jobs:
+            jobs.put(None)
+        for process in self._processes:
+            process.join(timeout=5)
+            if process.is_alive():
+                process.kill()
+                process.join()
+
+
+@contextlib.contextmanager
+def ranks(size: int, folder: Path) -> Iterator[Ranks]:
+    pool = Ranks(size, folder / "store")
+    try:
+        yield pool
+    finally:
+        pool.stop()
+
+
+def _work(rank: int, size: int, store: str, jobs: Any, answers: Any) -> None:
+    torch.set_num_threads(1)
+    os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
+    dist.init_process_group("gloo", init_method=f"file://{store}", rank=rank, world_size=size)
+    answers.put(pickle.dumps((rank, None, None)))
+    while (job := jobs.get(timeout=10 * TIMEOUT)) is not None:  # no rank outlives by long a parent that was killed
+        function, arguments = job
+        try:
+            answer = rank, function(*arguments), None
+        except Exception:
+            answer = rank, None, traceback.format_exc()
+        answers.put(pickle.dumps(answer))  # whole, not as a handle to memory of this process
+    dist.destroy_process_group()

@@ -1,0 +1,85 @@
+"""What an import costs, and that the built wheel is the package."""
+
+import subprocess
+import sys
+import sysconfig
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+USE = """
+import torch, torchdivergence
+metric = torchdivergence.KLDivergence()
+metric.update(torch.tensor([[0.5, 0.5]]), torch.tensor([[0.25, 0.75]]))
+"""
+
+
+def python(code: str, *path: Path, flags: str = "-I") -> str:
+    """What a fresh interpreter prints; warnings are errors, and nothing of this process reaches it."""
+    start = f"import sys; sys.path[:0] = {[str(p) for p in path]!r}\n"
+    command = [sys.executable, flags, "-W", "error", "-c", start + code]
+    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=True).stdout.strip()
+
+
+def test_an_import_adds_only_the_package_and_the_standard_library_to_what_torchmetrics_imports() -> None:
+    added = python(
+        """
+import torchmetrics
+before = set(sys.modules)
+import torchdivergence, torchdivergence.functional
+print(*{name.partition(".")[0] for name in set(sys.modules) - before} - sys.stdlib_module_names)
+""",
+        ROOT / "src",
+    )
+    assert added.split() == ["torchdivergence"]
+
+
+@pytest.fixture
+def bare(tmp_path: Path) -> Path:
+    """The installed packages without lightning and matplotlib, as a folder of links."""
+    for package in Path(sysconfig.get_path("purelib")).iterdir():
+        if package.name.split("-")[0] not in ("lightning", "pytorch_lightning", "matplotlib", "__pycache__"):
+            (tmp_path / package.name).symlink_to(package)
+    return tmp_path
+
+
+def test_the_package_works_without_lightning_and_matplotlib_and_says_what_plot_needs(bare: Path) -> None:
+    code = f"""
+{USE}
+assert not {{"lightning", "pytorch_lightning", "matplotlib"}} & set(sys.modules)
+print(metric.compute().item())
+try:
+    metric.plot()
+except ModuleNotFoundError as error:
+    print(error)
+"""
+    value, error = python(code, ROOT / "src", bare, flags="-IS").split("\n", 1)
+    assert float(value) == pytest.approx(0.143841, abs=1e-6)
+    assert "matplotlib" in error
+
+
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder into which the wheel, built from the sources without a network, was installed."""
+    folder = tmp_path_factory.mktemp("wheel")
+    build = f"hatchling build -t wheel -d {folder}"
+    install = f"pip install -q --no-deps --no-index --find-links {folder} --target {folder / 'site'} torchdivergence"
+    for command in (build, install):
+        subprocess.run([sys.executable, "-m", *command.split()], cwd=ROOT, check=True, timeout=120)
+    return folder / "site"
+
+
+def test_the_wheel_works_where_it_is_installed(installed: Path) -> None:
+    file, value = python(f"{USE}\nprint(torchdivergence.__file__, metric.compute().item())", installed).split()
+    assert Path(file).is_relative_to(installed)
+    assert float(value) == pytest.approx(0.143841, abs=1e-6)
+
+
+def test_the_wheel_holds_every_source_file_and_the_marker_of_types(installed: Path) -> None:
+    def files(folder: Path) -> set[Path]:
+        return {p.relative_to(folder) for p in folder.rglob("*") if p.is_file() and "__pycache__" not in p.parts}
+
+    assert files(installed / "torchdivergence") == files(ROOT / "src" / "torchdivergence")
+    assert (installed / "torchdivergence" / "py.typed").is_file()
