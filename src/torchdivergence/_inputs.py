@@ -21,6 +21,8 @@ class Settings(NamedTuple):
     log_prob: tuple[bool, bool]
     reduction: str
     dim: int
+    temperature: float
+    """What logits are divided by."""
     log_base: float
     """What a value in nats is divided by."""
 
@@ -54,7 +56,8 @@ def check_rows(p: Tensor, q: Tensor, weights: Tensor | None, settings: Settings)
         raise IndexError(f"dim={dim} must be one of the {p.ndim} dimensions of p, which is {_shape(p)}.")
     if p.shape[dim] == 0:
         raise ValueError(f"p and q must have at least one class, but dimension {dim} of {_shape(p)} is empty.")
-    p, q = p.movedim(dim, -1), q.movedim(dim, -1)
+    if dim not in (-1, p.ndim - 1):
+        p, q = p.movedim(dim, -1), q.movedim(dim, -1)
     return Rows(p, q, None if weights is None else _check_weights(weights, p))
 
 
@@ -100,12 +103,15 @@ def _check_weights(weights: Tensor, p: Tensor) -> Tensor:
     return expanded
 
 
-def check_settings(log_prob: LogProb, reduction: Reduction, dim: int, base: float | None) -> Settings:
+def check_settings(
+    log_prob: LogProb, reduction: Reduction, dim: int, temperature: float, base: float | None
+) -> Settings:
     """The settings in their simplest form."""
     if isinstance(dim, bool) or not isinstance(dim, int):
         raise TypeError(f"dim must be an integer, but got {dim!r}.")
     _check_choice("reduction", reduction or "none", ("mean", "batchmean", "sum", "none"))
-    return Settings(_check_log_prob(log_prob), reduction or "none", dim, _check_base(base))
+    flags = _check_log_prob(log_prob)
+    return Settings(flags, reduction or "none", dim, _check_temperature(temperature, flags), _check_base(base))
 
 
 def check_nan_policy(nan_policy: NanPolicy) -> NanPolicy:
@@ -121,6 +127,17 @@ def _check_log_prob(log_prob: LogProb) -> tuple[bool, bool]:
         case (bool(of_p), bool(of_q)):
             return of_p, of_q
     raise TypeError(f"log_prob must be a bool or a pair (p, q) of bools, but got {log_prob!r}.")
+
+
+def _check_temperature(temperature: float, log_prob: tuple[bool, bool]) -> float:
+    if isinstance(temperature, bool) or not isinstance(temperature, int | float) or not 0 < temperature < math.inf:
+        raise ValueError(f"temperature must be a positive number, but got {temperature!r}.")
+    if temperature != 1 and not all(log_prob):
+        raise ValueError(
+            f"temperature={temperature} divides logits, so both p and q must be such (log_prob=True), but log_prob is "
+            f"{log_prob}. Probabilities can be given as their logarithms."
+        )
+    return float(temperature)
 
 
 def _check_base(base: float | None) -> float:

@@ -16,6 +16,7 @@ def kl_divergence(
     reduction: Reduction = "mean",
     *,
     dim: int = -1,
+    temperature: float = 1.0,
     base: float | None = None,
     weights: Tensor | None = None,
 ) -> Tensor:
@@ -40,6 +41,8 @@ def kl_divergence(
             - ``"sum"``: their sum;
             - ``"none"`` or None: nothing, the result has the batch shape (that of p without ``dim``).
         dim: The class dimension.
+        temperature: What the logits of both p and q are divided by before they are normalised, as in distillation;
+            only where both are logarithms. The value is that of softmax(logits / T): there is no factor T**2.
         base: The unit: None for nats, 2 for bits, 10 for bans.
         weights: Weights of the rows, finite and >= 0, broadcastable to the batch shape; a bool mask, for one.
             A row of weight zero is left out whatever it holds; under ``"none"`` it gives 0.
@@ -69,14 +72,14 @@ def kl_divergence(
 
     Source: S. Kullback and R. A. Leibler, "On Information and Sufficiency", Ann. Math. Statist. 22 (1951), eq. 2.4.
     """
-    return _evaluate(_generators.KL, p, q, weights, check_settings(log_prob, reduction, dim, base))
+    return _evaluate(_generators.KL, p, q, weights, check_settings(log_prob, reduction, dim, temperature, base))
 
 
 def _evaluate(
     generator: _generators.Generator, p: Tensor, q: Tensor, weights: Tensor | None, settings: Settings
 ) -> Tensor:
     rows = check_rows(p, q, weights, settings)
-    values = _rows.divergence(rows.p, rows.q, settings.log_prob, generator)
+    values = _rows.divergence(rows.p, rows.q, settings.log_prob, settings.temperature, generator)
     weighed = _accumulators.weigh(values, rows.weights)
     if settings.reduction == "none":
         return weighed / settings.log_base

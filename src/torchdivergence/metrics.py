@@ -28,17 +28,19 @@ class _DivergenceMetric(OneStateMetric):
         reduction: Reduction = "mean",
         *,
         dim: int = -1,
+        temperature: float = 1.0,
         base: float | None = None,
         nan_policy: NanPolicy = "propagate",
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        self._settings = check_settings(log_prob, reduction, dim, base)
-        self.log_prob, self.reduction, self.dim, self.base = log_prob, reduction, dim, base
+        self._settings = check_settings(log_prob, reduction, dim, temperature, base)
+        self.log_prob, self.reduction, self.dim = log_prob, reduction, dim
+        self.temperature, self.base = temperature, base
         self.nan_policy = check_nan_policy(nan_policy)
         self._keeps_rows = self._settings.reduction == "none"
         kind, (p, q) = "rows" if self._keeps_rows else "sums", self._settings.log_prob
-        name = f"{self._generator.name}_{kind}_log_prob_{p:d}{q:d}_dim{dim}"
+        name = f"{self._generator.name}_{kind}_log_prob_{p:d}{q:d}_dim{dim}_temperature{self._settings.temperature}"
         self._keep(name, [] if self._keeps_rows else _accumulators.zeros())
 
     @property
@@ -70,7 +72,8 @@ class _DivergenceMetric(OneStateMetric):
 
     def _evaluate(self, p: Tensor, q: Tensor, weights: Tensor | None = None) -> tuple[Tensor, Rows]:
         rows = check_rows(p, q, weights, self._settings)
-        return _rows.divergence(rows.p, rows.q, self._settings.log_prob, self._generator), rows
+        log_prob, temperature = self._settings.log_prob, self._settings.temperature
+        return _rows.divergence(rows.p, rows.q, log_prob, temperature, self._generator), rows
 
     def _add(self, state: State, batch: tuple[Tensor, Rows]) -> State:
         values, rows = batch
@@ -120,6 +123,8 @@ class KLDivergence(_DivergenceMetric):
             - ``"sum"``: their sum;
             - ``"none"`` or None: nothing, the rows come back in order, flat. This state grows with the rows.
         dim: The class dimension.
+        temperature: What the logits of both p and q are divided by before they are normalised, as in distillation;
+            only where both are logarithms. The value is that of softmax(logits / T): there is no factor T**2.
         base: The unit: None for nats, 2 for bits, 10 for bans.
         nan_policy: What becomes of invalid rows, those that hold NaN, a negative probability or +inf, or that
             have no mass at all:

@@ -7,35 +7,44 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from torchdivergence._generators import Generator
-from torchdivergence._rows import eager
+from torchdivergence._rows import eager, narrow
 
 
-def divergence(p: Tensor, q: Tensor, log_prob: tuple[bool, bool], generator: Generator) -> Tensor:
+def divergence(p: Tensor, q: Tensor, log_prob: tuple[bool, bool], temperature: float, generator: Generator) -> Tensor:
     """The divergence of each row of p from that of q, in nats, ``[*batch]`` in float64.
 
     Args:
         p: ``[*batch, classes]``, any strides.
         q: Likewise.
         log_prob: For p and for q: True for logits or log-probabilities, False for probabilities or counts.
+        temperature: What the logarithms are divided by.
         generator: Which divergence.
     """
     if torch.is_grad_enabled() and (p.requires_grad or q.requires_grad):
-        return _Divergence.apply(p, q, log_prob, generator)  # type: ignore[no-any-return, no-untyped-call]
-    return eager.divergence(p, q, log_prob, generator)
+        return _Divergence.apply(p, q, log_prob, temperature, generator)  # type: ignore[no-any-return, no-untyped-call]
+    return _values(p, q, log_prob, temperature, generator)
+
+
+def _values(p: Tensor, q: Tensor, log_prob: tuple[bool, bool], temperature: float, generator: Generator) -> Tensor:
+    if narrow.suits(p, q, log_prob, temperature, generator):
+        return narrow.divergence(p, q, temperature, generator)
+    return eager.divergence(p, q, log_prob, temperature, generator)
 
 
 class _Divergence(torch.autograd.Function):
     """The same, with a backward pass that makes the gradients and nothing else of their size."""
 
     @staticmethod
-    def forward(ctx: Any, p: Tensor, q: Tensor, log_prob: tuple[bool, bool], generator: Generator) -> Tensor:
-        values = eager.divergence(p, q, log_prob, generator)
+    def forward(ctx: Any, p: Tensor, q: Tensor, *settings: Any) -> Tensor:
+        values = _values(p, q, *settings)
         ctx.save_for_backward(p, q, values)
-        ctx.log_prob = log_prob
+        ctx.settings = settings
         return values
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, slope: Tensor) -> tuple[Tensor | None, ...]:
         p, q, values = ctx.saved_tensors
-        return *eager.gradients(p, q, ctx.log_prob, values, slope, ctx.needs_input_grad[:2]), None, None
+        log_prob, temperature, _ = ctx.settings
+        needed = ctx.needs_input_grad[:2]
+        return *eager.gradients(p, q, log_prob, temperature, values, slope, needed), None, None, None

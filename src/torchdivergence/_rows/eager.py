@@ -21,35 +21,41 @@ from torch import Tensor
 
 from torchdivergence._generators import Generator
 
-_BLOCK = 1 << 16  # numbers in a block, or one row if that has more
+_BLOCK = 1 << 16  # numbers in a block
 _SERIAL = 1 << 15  # a sum of fewer numbers is never shared out among torch's threads
 _SEGMENT = 1 << 12
 _FLOOR = -60.0  # of delta: below it a class counts q * g's limit, whatever p is, to one part in 1e24
 
 
 class _Block(NamedTuple):
-    """Rows of one block, ``[rows, classes]``, and per row ``[rows, 1]``."""
+    """Rows of one block, ``[rows, classes]``."""
 
     delta: Tensor
     p: Tensor
     q: Tensor
-    lse_p: Tensor
-    lse_q: Tensor
+    lse: Tensor
+    """Of both sides, ``[2, rows]``: the logarithms of the sums of their weights."""
 
 
-def divergence(p: Tensor, q: Tensor, log_prob: tuple[bool, bool], generator: Generator) -> Tensor:
+def divergence(p: Tensor, q: Tensor, log_prob: tuple[bool, bool], temperature: float, generator: Generator) -> Tensor:
     """See :func:`torchdivergence._rows.divergence`."""
     values = torch.empty(p.shape[:-1], dtype=torch.float64, device=p.device)
-    for block in _blocks(p.shape):
-        rows = _compare(_log_weights(p[block], log_prob[0]), _log_weights(q[block], log_prob[1]))
-        d = _sum(generator.g(rows.delta).mul_(rows.p)).clamp_(min=0)
-        valid = 0 * rows.lse_p + 0 * rows.lse_q  # 0, or NaN where p or q is no distribution
-        values[block] = (d + valid.squeeze(-1)).view(values[block].shape)
+    for block in blocks(p.shape, _BLOCK):
+        rows = _compare(_log_weights(p[block], q[block], log_prob, temperature))
+        d = row_sums(generator.g(rows.delta).mul_(rows.p)).clamp_(min=0)
+        d += rows.lse.mul(0).sum(0)  # NaN where p or q is no distribution
+        values[block] = d.view(values[block].shape)
     return values
 
 
 def gradients(
-    p: Tensor, q: Tensor, log_prob: tuple[bool, bool], values: Tensor, slope: Tensor, needed: tuple[bool, bool]
+    p: Tensor,
+    q: Tensor,
+    log_prob: tuple[bool, bool],
+    temperature: float,
+    values: Tensor,
+    slope: Tensor,
+    needed: tuple[bool, bool],
 ) -> tuple[Tensor | None, Tensor | None]:
     """The gradients of ``sum(slope * values)`` in p and in q.
 
@@ -58,16 +64,17 @@ def gradients(
     that at p / q = exp(-60).
     """
     grad_p, grad_q = (torch.empty_like(x) if need else None for x, need in zip((p, q), needed, strict=True))
-    for block in _blocks(p.shape):
-        rows = _compare(_log_weights(p[block], log_prob[0]), _log_weights(q[block], log_prob[1]))
-        d, s = values[block].reshape(-1, 1), slope[block].reshape(-1, 1)
+    for block in blocks(p.shape, _BLOCK):
+        rows = _compare(_log_weights(p[block], q[block], log_prob, temperature))
+        d, s = values[block].reshape(-1, 1), slope[block].reshape(-1, 1) / temperature
         flat = (s == 0) | (d == inf)
+        mass_p, mass_q = rows.lse.exp().unsqueeze(-1)
         if grad_p is not None:
             part = rows.delta - d
-            part = part.mul_(rows.p) if log_prob[0] else part.div_(rows.lse_p.exp())
+            part = part.mul_(rows.p) if log_prob[0] else part.div_(mass_p)
             _store(grad_p[block], part.mul_(s).masked_fill_(flat, 0.0))
         if grad_q is not None:
-            part = rows.q - rows.p if log_prob[1] else torch.expm1(rows.delta).neg_().div_(rows.lse_q.exp())
+            part = rows.q - rows.p if log_prob[1] else torch.expm1(rows.delta).neg_().div_(mass_q)
             _store(grad_q[block], part.mul_(s).masked_fill_(flat, 0.0))
     return grad_p, grad_q
 
@@ -77,41 +84,53 @@ def _store(grad: Tensor, part: Tensor) -> None:
     grad.copy_(part.clamp_(-limit, limit).view(grad.shape))
 
 
-def _compare(a: Tensor, b: Tensor) -> _Block:
-    """From log-weights to delta, p and q; a and b are used up."""
-    top_a, top_b = a.amax(-1, keepdim=True), b.amax(-1, keepdim=True)
-    delta = a.sub_(top_a) - b.sub_(top_b)
-    total_a, total_b = _sum(a.exp_()).unsqueeze(-1), _sum(b.exp_()).unsqueeze(-1)
-    log_a, log_b = total_a.log(), total_b.log()
-    delta.sub_(log_a - log_b).nan_to_num_(nan=0.0, posinf=inf, neginf=-inf).clamp_(min=_FLOOR)  # NaN: a = b = -inf
-    q = b.div_(total_b)
-    p = torch.maximum(a.div_(total_a), q * exp(_FLOOR)).clamp_(min=torch.finfo(a.dtype).tiny)  # p > 0 = q is inf
-    return _Block(delta, p, q, top_a + log_a, top_b + log_b)
+def _log_weights(p: Tensor, q: Tensor, log_prob: tuple[bool, bool], temperature: float) -> Tensor:
+    """A block's log-weights in float64, ``[2, rows, classes]``, in memory of their own."""
+    weights = torch.empty(2, *p.shape, dtype=torch.float64, device=p.device)
+    for x, given, is_log in zip(weights.unbind(), (p, q), log_prob, strict=True):
+        x.copy_(given)
+        if not is_log:
+            x.log_()
+    if temperature != 1:
+        weights.div_(temperature)
+    return weights.view(2, -1, p.shape[-1])
 
 
-def _sum(x: Tensor) -> Tensor:
-    """The sum of each row. torch's own order for one long row depends on how many rows there are."""
+def _compare(weights: Tensor) -> _Block:
+    """From log-weights, which are used up, to delta, p and q."""
+    a, b = weights.unbind()
+    top = weights.amax(-1, keepdim=True)
+    weights.sub_(top)
+    delta = a - b
+    total = row_sums(weights.exp_()).unsqueeze(-1)
+    log_total = total.log()
+    delta.sub_(log_total[0] - log_total[1])
+    delta.nan_to_num_(nan=0.0, posinf=inf, neginf=_FLOOR).clamp_(min=_FLOOR)  # NaN: a = b = -inf
+    weights.div_(total)
+    p = torch.maximum(a, b * exp(_FLOOR)).clamp_(min=torch.finfo(a.dtype).tiny)  # p > 0 = q is infinite
+    return _Block(delta, p, b, (top + log_total).squeeze(-1))
+
+
+def row_sums(x: Tensor) -> Tensor:
+    """The sum along the last dimension. torch's own order for one long row depends on how many rows there are."""
     classes = x.shape[-1]
     if classes < _SERIAL:
         return x.sum(-1)
     segments = classes // _SEGMENT
     body, rest = x.tensor_split([segments * _SEGMENT], dim=-1)
-    return body.view(-1, segments, _SEGMENT).sum(-1).sum(-1) + rest.sum(-1)
+    return body.view(*x.shape[:-1], segments, _SEGMENT).sum(-1).sum(-1, dtype=torch.float64) + rest.sum(-1)
 
 
-def _log_weights(x: Tensor, is_log: bool) -> Tensor:
-    """A block's log-weights in float64, ``[rows, classes]``, in memory of their own."""
-    a = torch.empty(x.shape, dtype=torch.float64, device=x.device).copy_(x).view(-1, x.shape[-1])
-    return a if is_log else a.log_()
+def blocks(shape: torch.Size, size: int) -> Iterator[tuple[int | slice, ...]]:
+    """Indices into the batch dimensions that cut out blocks, in order, without ever joining two dimensions.
 
-
-def _blocks(shape: torch.Size) -> Iterator[tuple[int | slice, ...]]:
-    """Indices into the batch dimensions that cut out blocks, in order, without ever joining two dimensions."""
-    batch, rows = shape[:-1], max(1, _BLOCK // shape[-1])
+    A block has at most ``size`` numbers, or one row if that has more.
+    """
+    batch, rows = shape[:-1], max(1, size // shape[-1])
     if prod(batch) <= rows:
         yield ()
     elif (inner := prod(batch[1:])) <= rows:
         step = rows // max(1, inner)
         yield from ((slice(start, start + step),) for start in range(0, batch[0], step))
     else:
-        yield from ((i, *block) for i in range(batch[0]) for block in _blocks(shape[1:]))
+        yield from ((i, *block) for i in range(batch[0]) for block in blocks(shape[1:], size))
