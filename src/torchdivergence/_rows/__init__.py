@@ -1,5 +1,7 @@
 """The engine: one value a row, with its gradient. It chooses, call by call, the code that suits the tensors."""
 
+from functools import cache
+from types import ModuleType
 from typing import Any
 
 import torch
@@ -26,9 +28,20 @@ def divergence(p: Tensor, q: Tensor, log_prob: tuple[bool, bool], temperature: f
 
 
 def _values(p: Tensor, q: Tensor, log_prob: tuple[bool, bool], temperature: float, generator: Generator) -> Tensor:
+    if p.is_cuda and (kernels := _triton()) and kernels.suits(p, q, generator):
+        return kernels.divergence(p, q, log_prob, temperature)  # type: ignore[no-any-return]
     if narrow.suits(p, q, log_prob, temperature, generator):
         return narrow.divergence(p, q, temperature, generator)
     return eager.divergence(p, q, log_prob, temperature, generator)
+
+
+@cache
+def _triton() -> ModuleType | None:
+    try:
+        from torchdivergence._rows import triton
+    except ImportError:
+        return None
+    return triton
 
 
 class _Divergence(torch.autograd.Function):

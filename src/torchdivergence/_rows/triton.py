@@ -1,0 +1,191 @@
+"""Rows on a GPU, one program a row, each number read once.
+
+A row is taken in chunks of classes. Within a chunk the arithmetic is float32, on distributions that are
+normalised over the chunk; the chunks join in float64 by the chain rule of the divergence::
+
+    D(p || q) = D(chunk masses of p || those of q) + sum_k P_k * D(p within k || q within k)
+
+So a few numbers stand for all classes read so far: the logarithms of their masses, the difference of these,
+which is known far better than each, and the divergence within them.
+"""
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+
+from torchdivergence._generators import Generator
+
+_CHUNK = 4096
+
+
+_DTYPES = (torch.float16, torch.bfloat16, torch.float32)
+
+
+def suits(p: Tensor, q: Tensor, generator: Generator) -> bool:
+    """Whether these rows are for here; their number has no say in it."""
+    return p.is_cuda and p.dtype in _DTYPES and q.dtype in _DTYPES and generator.name == "kl_divergence"
+
+
+def divergence(p: Tensor, q: Tensor, log_prob: tuple[bool, bool], temperature: float) -> Tensor:
+    """See :func:`torchdivergence._rows.divergence`."""
+    values = torch.empty(p.shape[:-1], dtype=torch.float64, device=p.device)
+    classes = p.shape[-1]
+    chunk = min(_CHUNK, triton.next_power_of_2(classes))
+    with torch.cuda.device_of(p):
+        if rows := values.numel():
+            places = _offsets(p), _offsets(q), p.stride(-1), q.stride(-1)
+            settings = classes, temperature, *log_prob, temperature != 1, chunk
+            _kl_rows[(rows,)](p, q, values, *places, *settings, enable_fp_fusion=True, num_warps=8)
+    return values
+
+
+def _offsets(x: Tensor) -> Tensor:
+    """Where each row begins, in numbers from the start of x, whatever its strides."""
+    offsets = torch.zeros((), dtype=torch.int64, device=x.device)
+    for size, stride in zip(x.shape[:-1], x.stride()[:-1], strict=True):
+        offsets = offsets.unsqueeze(-1) + torch.arange(0, size, device=x.device) * stride
+    return offsets.flatten()
+
+
+@triton.jit
+def _log1p(x):
+    u = 1 + x
+    return tl.where(u == 1, x, tl.log(u) * x / tl.where(u == 1, 1, u - 1))
+
+
+@triton.jit
+def _expm1(x):
+    u = tl.exp(x)
+    log_u = tl.log(tl.where(u == 0, 1, u))
+    return tl.where(u == 1, x, tl.where(u == 0, -1, (u - 1) * x / tl.where(u == 1, 1, log_u)))
+
+
+@triton.jit
+def _log_excess(r):
+    """R - log(1 + r), without cancellation."""
+    return tl.where(tl.abs(r) < 1e-3, r * r * (0.5 - r * (1 / 3 - r * (0.25 - r * 0.2))), r - tl.log(1 + r))
+
+
+@triton.jit
+def _log_weights(pointer, index, mask, temperature, IS_LOG: tl.constexpr, SCALED: tl.constexpr):
+    """A chunk's log-weights, in float64 unless they are logits as given; and whether one of them is invalid."""
+    x = tl.load(pointer + index, mask=mask, other=0).to(tl.float32)
+    if IS_LOG:
+        bad = (x != x) | (x == float("inf"))
+        a = tl.where(mask & ~bad, x.to(tl.float64) / temperature if SCALED else x, -float("inf"))
+    else:
+        bad = ~((x >= 0) & (x < float("inf")))
+        positive = mask & (x > 0) & ~bad
+        a = tl.where(positive, tl.log(tl.where(positive, x, 1).to(tl.float64)), -float("inf"))
+    return a, tl.max((bad & mask).to(tl.int32), 0) > 0
+
+
+@triton.jit
+def _delta(a, b, both, tops, log_masses):
+    """Of finite a and b, a - b - tops - log_masses to the last digits of float32, whatever their size; else 0."""
+    a, b = tl.where(both, a, 0), tl.where(both, b, 0)
+    s = a - b
+    back = s - a
+    rest = (a - (s - back)) - (b + back)  # s + rest = a - b exactly (Knuth)
+    high = tops.to(s.dtype)
+    delta = (s - high) + (rest - (tops - high).to(s.dtype)) - log_masses
+    limit = 3.4028234663852886e38
+    return tl.where(both, tl.minimum(tl.maximum(delta, -limit), limit), 0).to(tl.float32)
+
+
+@triton.jit
+def _exp(x):
+    """exp(x) for x <= 80, to the last float32 digit: the hardware's loses some where x is large. 0 below exp(-87)."""
+    n = tl.floor(tl.maximum(x, -90.0) * 1.44269504 + 0.5)
+    f = (tl.maximum(x, -90.0) - n * 0.693359375) + n * 2.12194440e-4  # less n log 2, in two parts (Cody and Waite)
+    series = 1 / 24 + f * (1 / 120 + f * (1 / 720 + f / 5040))
+    series = 1 + f * (1 + f * (0.5 + f * (1 / 6 + f * series)))
+    power = (n.to(tl.int32) + 127 << 23).to(tl.float32, bitcast=True)  # 2 ** n
+    return tl.where(x < -87, 0.0, series * power)
+
+
+@triton.jit
+def _softmax(a, top):
+    weights = _exp((a - top).to(tl.float32))
+    total = tl.sum(weights, 0)
+    return weights / total, total.to(tl.float64)
+
+
+@triton.jit
+def _excess(delta, p, q):
+    """One class's p * (exp(-delta) - 1 + delta): a series near 0; and where p is far below q, q - p + p * delta."""
+    series = 1 / 5040 - delta * (1 / 40320 - delta / 362880)
+    series = 1 / 24 - delta * (1 / 120 - delta * (1 / 720 - delta * series))
+    near = delta * delta * (0.5 - delta * (1 / 6 - delta * series))
+    middle = _exp(-tl.maximum(delta, -10.0)) - 1 + delta
+    return tl.where(delta < -10, q - p + p * delta, p * tl.where(tl.abs(delta) < 0.75, near, middle))
+
+
+@triton.jit
+def _within(a, b, top_a, top_b):
+    """Of a chunk with mass on both sides: log p-mass, log of q-mass over p-mass, divergence."""
+    p, total_p = _softmax(a, top_a)
+    q, total_q = _softmax(b, top_b)
+    tops, log_masses = top_a.to(tl.float64) - top_b.to(tl.float64), tl.log(total_p / total_q).to(tl.float32)
+    both = (a > -float("inf")) & (b > -float("inf"))
+    delta = _delta(a, b, both, tops, log_masses)
+    d = tl.sum(tl.where(both, _excess(delta, p, q), q), 0).to(tl.float64)  # q: where p = 0
+    r = d - tl.sum(p * delta, 0).to(tl.float64)  # the sum of q - p over the classes: not 0, as the masses are rounded
+    return top_a.to(tl.float64) + tl.log(total_p), _log1p(r) - tops - log_masses, d - _log_excess(r)
+
+
+@triton.jit
+def _join(mass, ratio, d, mass_k, ratio_k, d_k):
+    """The chain rule for two sets of classes with mass on both sides; the heavier in p is the base."""
+    swap = mass_k > mass
+    heavy, light = tl.where(swap, mass_k, mass), tl.where(swap, mass, mass_k)
+    base, step = tl.where(swap, ratio_k, ratio), tl.where(swap, ratio - ratio_k, ratio_k - ratio)
+    d_heavy, d_light = tl.where(swap, d_k, d), tl.where(swap, d, d_k)
+    total = heavy + _log1p(tl.exp(light - heavy))
+    w = tl.exp(light - total)
+    far = light - total + step  # log of the lighter set's q-mass, relative to the base
+    x = tl.where(step < 1, w * _expm1(tl.minimum(step, 1.0)), tl.exp(tl.minimum(far, 700.0)) - w)
+    rise = tl.where(far > 700, far, _log1p(x))
+    return total, base + rise, (1 - w) * d_heavy + w * d_light + (rise - w * step)
+
+
+@triton.jit
+def _log_sum(x, y):
+    """log(exp(x) + exp(y)), for x or y finite."""
+    return tl.maximum(x, y) + _log1p(tl.exp(-tl.abs(x - y)))
+
+
+@triton.jit
+def _kl_rows(
+    p_pointer, q_pointer, values, p_offsets, q_offsets, p_stride, q_stride, classes, temperature,
+    LOG_P: tl.constexpr, LOG_Q: tl.constexpr, SCALED: tl.constexpr, CHUNK: tl.constexpr,
+):  # fmt: skip
+    row = tl.program_id(0)
+    p_pointer += tl.load(p_offsets + row)
+    q_pointer += tl.load(q_offsets + row)
+    none = tl.full((), -float("inf"), tl.float64)
+    mass, lone_q = none, none  # log p-mass so far; log q-mass of the chunks without p
+    ratio, d = tl.zeros((), tl.float64), tl.zeros((), tl.float64)
+    invalid, infinite = tl.zeros((), tl.int1), tl.zeros((), tl.int1)
+    any_p, any_q = tl.zeros((), tl.int1), tl.zeros((), tl.int1)
+    for start in range(0, classes, CHUNK):
+        index = start + tl.arange(0, CHUNK).to(tl.int64)
+        a, bad_a = _log_weights(p_pointer, index * p_stride, index < classes, temperature, LOG_P, SCALED)
+        b, bad_b = _log_weights(q_pointer, index * q_stride, index < classes, temperature, LOG_Q, SCALED)
+        invalid = invalid | bad_a | bad_b
+        infinite = infinite | (tl.max(((a > -float("inf")) & (b == -float("inf"))).to(tl.int32), 0) > 0)
+        top_a, top_b = tl.max(a, 0), tl.max(b, 0)
+        has_p, has_q = top_a > -float("inf"), top_b > -float("inf")
+        any_p, any_q = any_p | has_p, any_q | has_q
+        if has_q & (has_p == 0):
+            lone_q = _log_sum(lone_q, top_b.to(tl.float64) + tl.log(_softmax(b, top_b)[1]))
+        if has_q & has_p:
+            mass_k, ratio_k, d_k = _within(a, b, top_a, top_b)
+            if mass > -float("inf"):
+                mass, ratio, d = _join(mass, ratio, d, mass_k, ratio_k, d_k)
+            else:
+                mass, ratio, d = mass_k, ratio_k, d_k
+    d += tl.where(lone_q > -float("inf"), _log_sum(0.0, lone_q - mass - ratio), 0.0)
+    d = tl.where(infinite, float("inf"), tl.maximum(d, 0.0))
+    tl.store(values + row, tl.where(invalid | (any_p == 0) | (any_q == 0), float("nan"), d))
