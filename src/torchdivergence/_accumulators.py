@@ -11,6 +11,8 @@ rows (1.4e11) in the worst case, where all have the same exponent and full manti
 does not store, is there once for each value with an exponent above 0, and these are counted.
 """
 
+import math
+from functools import cache
 from typing import NamedTuple
 
 import torch
@@ -20,6 +22,7 @@ _FRACTION = 52  # mantissa bits that a float64 stores
 _HALF = 26
 _INF = 0x7FF << _FRACTION  # the bits of +inf; those of a NaN are larger
 _COLUMNS = 2049  # the 2047 exponents of finite values, then +inf, then NaN
+_SHIFTS = 0, _HALF, _FRACTION  # of low halves, of high halves, and of the leading bits, one for each value
 _UNIT = 1 << 1074  # integers are read in units of 2**-1074, the smallest float64
 
 # A state is one vector: two banks of three lines of _COLUMNS numbers, and at the end the items. A bank's lines
@@ -69,7 +72,7 @@ def add(state: Tensor, values: Tensor, weights: Tensor | None, items: int) -> Te
         kept, valid = weights != 0, ~values.isnan()
         state = _add(state, _VALUES, values, kept)
         state = _add(state, _WEIGHTS, weights.where(valid, 0.0), kept & valid)
-    state[_ITEMS] += items
+    state[_ITEMS:].add_(items)
     return state
 
 
@@ -78,36 +81,37 @@ def _add(state: Tensor, bank: int, numbers: Tensor, counted: Tensor | None) -> T
     columns = (bits >> _FRACTION).add_(bits > _INF)
     low, high = bits & (1 << _HALF) - 1, (bits >> _HALF) & (1 << _HALF) - 1
     count = torch.ones_like(bits) if counted is None else counted.flatten().long()
-    lines = torch.arange(bank, bank + 3 * _COLUMNS, _COLUMNS, device=bits.device).unsqueeze(1)
-    return state.index_add(0, (columns + lines).flatten(), torch.stack([low, high, count]).flatten())
+    index = columns + _lines(bank, bits.device)
+    return state.index_add(0, index.flatten(), torch.stack([low, high, count]).flatten())
+
+
+@cache
+def _lines(bank: int, device: torch.device) -> Tensor:
+    """Where the lines of a bank begin, ``[3, 1]``; made on the device, as a copy to it would wait."""
+    return torch.arange(bank, bank + 3 * _COLUMNS, _COLUMNS, device=device).unsqueeze(1)
 
 
 def totals(state: Tensor) -> Totals:
     """Read a state; this waits for the device."""
+    sums, counts = [0, 0], [[0, 0, 0], [0, 0, 0]]  # for each bank: of finite values; how many finite, infinite, NaN
     state = state.cpu()
-    value, (finite, infinite, invalid) = _read(state, _VALUES)
-    weight, (weighed, _, _) = _read(state, _WEIGHTS)
+    places = state[:_ITEMS].nonzero().squeeze(1)
+    for place, number in zip(places.tolist(), state[places].tolist(), strict=True):
+        bank, place = divmod(place, 3 * _COLUMNS)
+        line, column = divmod(place, _COLUMNS)
+        if line == 2:
+            counts[bank][max(column - 2046, 0)] += number
+        if column < 2047 and (line < 2 or column > 0):  # exponent 0 has no leading bit
+            sums[bank] += number << _SHIFTS[line] + max(column - 1, 0)
+    (finite, infinite, invalid), (weighed, _, _) = counts
     ones = finite + infinite - weighed  # the valid rows that came without a weight
     return Totals(
-        value=float("inf") if infinite else _to_float(value),
-        weight=_to_float(weight + ones * _UNIT),
+        value=math.inf if infinite else _to_float(sums[0]),
+        weight=_to_float(sums[1] + ones * _UNIT),
         items=int(state[_ITEMS]),
         rows=finite + infinite + invalid,
         invalid=invalid,
     )
-
-
-def _read(state: Tensor, bank: int) -> tuple[int, tuple[int, int, int]]:
-    """The sum of the finite numbers in units; and how many finite, infinite and NaN ones there are."""
-    lines = state[bank : bank + 3 * _COLUMNS].view(3, _COLUMNS)
-    columns = lines.any(0).nonzero().squeeze(1)
-    total, counts = 0, [0, 0, 0]
-    for column, low, high, count in zip(columns.tolist(), *lines[:, columns].tolist(), strict=True):
-        counts[max(column - 2046, 0)] += count
-        if column < 2047:
-            leading = count << _FRACTION if column else 0
-            total += low + (high << _HALF) + leading << max(column - 1, 0)
-    return total, (counts[0], counts[1], counts[2])
 
 
 def _to_float(number: int) -> float:
@@ -115,4 +119,4 @@ def _to_float(number: int) -> float:
     try:
         return number / _UNIT  # of integers, so correctly rounded
     except OverflowError:
-        return float("inf")
+        return math.inf

@@ -64,11 +64,11 @@ class OneStateMetric(Metric):
         """Take a batch in, as ``update`` does, and return the value over this batch alone."""
         self._refuse_if_synced()
         with torch.no_grad():
-            batch = self._evaluate(*args, **kwargs)
+            default = self._defaults[self._name]
+            empty: State = [] if isinstance(default, list) else default.to(self.device)
+            batch = self._add(empty, self._evaluate(*args, **kwargs))
             value = self._value_of(batch)
-            state = getattr(self, self._name)
-            # a list may be shared: a MetricCollection lets equal metrics have one, and calls the forward of each
-            setattr(self, self._name, self._add(state if isinstance(state, Tensor) else list(state), batch))
+            self._merge(batch)
         if self.compute_on_cpu:
             self._move_list_states_to_cpu()
         self._update_count += 1
@@ -79,16 +79,22 @@ class OneStateMetric(Metric):
     def _take(self, batch: Any) -> None:
         setattr(self, self._name, self._add(getattr(self, self._name), batch))
 
-    def _value_of(self, batch: Any) -> Tensor:
+    def _merge(self, state: State) -> None:
+        # a list may be shared, too: a MetricCollection lets equal metrics have one, and calls the forward of each
+        own = getattr(self, self._name)
+        if isinstance(own, list) and isinstance(state, Tensor):
+            state = [state]
+        setattr(self, self._name, own + state)
+
+    def _value_of(self, batch: State) -> Tensor:
         """The value over one batch, of all processes if ``dist_sync_on_step`` is set."""
-        kept, default = getattr(self, self._name), self._defaults[self._name]
-        empty: State = [] if isinstance(default, list) else default.to(self.device)
+        own = getattr(self, self._name)
         try:
-            setattr(self, self._name, self._add(empty, batch))
+            setattr(self, self._name, batch)
             with self.sync_context(dist_sync_fn=self.dist_sync_fn, should_sync=self.dist_sync_on_step):
                 state = self._current
         finally:
-            setattr(self, self._name, kept)
+            setattr(self, self._name, own)
         return self._read(state)
 
     def _refuse_if_synced(self) -> None:
@@ -100,9 +106,7 @@ class OneStateMetric(Metric):
     def reset(self) -> None:
         """Forget everything seen so far."""
         if isinstance(self._defaults[self._name], list):
-            setattr(
-                self, self._name, []
-            )  # torchmetrics would empty the list, which may be shared, or synced to a tensor
+            setattr(self, self._name, [])  # torchmetrics would empty the old list, which others may hold
         super().reset()
 
     def merge_state(self, incoming_state: "dict[str, Any] | Metric") -> None:
@@ -119,11 +123,7 @@ class OneStateMetric(Metric):
                 f"merge_state needs the state {self._name!r} of a {type(self).__name__} with the same settings, but "
                 f"{problem}: the incoming states are {sorted(states)}."
             )
-        own = getattr(self, self._name)
-        if isinstance(own, list):
-            own.extend(state if isinstance(state, list) else [state])
-        else:
-            setattr(self, self._name, own + state)
+        self._merge(state)  # type: ignore[arg-type]
         self._computed = None
         self._update_count += 1
 
