@@ -12,7 +12,6 @@ does not store, is there once for each value with an exponent above 0, and these
 """
 
 import math
-from functools import cache
 from typing import NamedTuple
 
 import torch
@@ -81,14 +80,8 @@ def _add(state: Tensor, bank: int, numbers: Tensor, counted: Tensor | None) -> T
     columns = (bits >> _FRACTION).add_(bits > _INF)
     low, high = bits & (1 << _HALF) - 1, (bits >> _HALF) & (1 << _HALF) - 1
     count = torch.ones_like(bits) if counted is None else counted.flatten().long()
-    index = columns + _lines(bank, bits.device)
-    return state.index_add(0, index.flatten(), torch.stack([low, high, count]).flatten())
-
-
-@cache
-def _lines(bank: int, device: torch.device) -> Tensor:
-    """Where the lines of a bank begin, ``[3, 1]``; made on the device, as a copy to it would wait."""
-    return torch.arange(bank, bank + 3 * _COLUMNS, _COLUMNS, device=device).unsqueeze(1)
+    lines = torch.arange(bank, bank + 3 * _COLUMNS, _COLUMNS, device=bits.device).unsqueeze(1)
+    return state.index_add(0, (columns + lines).flatten(), torch.stack([low, high, count]).flatten())
 
 
 def totals(state: Tensor) -> Totals:
