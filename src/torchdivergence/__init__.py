@@ -1,6 +1,34 @@
-"""KL divergence for PyTorch and Lightning: accurate rows, exact sums."""
+"""Divergences of distributions for PyTorch and Lightning: accurate rows, exact sums."""
 
-from torchdivergence.metrics import KLDivergence
+from torchdivergence.collections import DivergenceCollection
+from torchdivergence.metrics import (
+    AlphaDivergence,
+    ChiSquaredDivergence,
+    CrossEntropy,
+    Entropy,
+    HellingerDistance,
+    JeffreysDivergence,
+    JensenShannonDivergence,
+    KLDivergence,
+    RenyiDivergence,
+    ReverseKLDivergence,
+    SquaredHellingerDistance,
+    TotalVariationDistance,
+)
 
-__all__ = ["KLDivergence"]
+__all__ = [
+    "AlphaDivergence",
+    "ChiSquaredDivergence",
+    "CrossEntropy",
+    "DivergenceCollection",
+    "Entropy",
+    "HellingerDistance",
+    "JeffreysDivergence",
+    "JensenShannonDivergence",
+    "KLDivergence",
+    "RenyiDivergence",
+    "ReverseKLDivergence",
+    "SquaredHellingerDistance",
+    "TotalVariationDistance",
+]
 __version__ = "0.1.0"

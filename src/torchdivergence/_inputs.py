@@ -104,14 +104,23 @@ def _check_weights(weights: Tensor, p: Tensor) -> Tensor:
 
 
 def check_settings(
-    log_prob: LogProb, reduction: Reduction, dim: int, temperature: float, base: float | None
+    log_prob: LogProb, reduction: Reduction, dim: int, temperature: float, base: float | None, in_nats: bool = True
 ) -> Settings:
     """The settings in their simplest form."""
+    if base is not None and not in_nats:
+        raise ValueError(f"base={base!r} is a unit of logarithms, which this divergence does not have: leave it out.")
     if isinstance(dim, bool) or not isinstance(dim, int):
         raise TypeError(f"dim must be an integer, but got {dim!r}.")
     _check_choice("reduction", reduction or "none", ("mean", "batchmean", "sum", "none"))
     flags = _check_log_prob(log_prob)
     return Settings(flags, reduction or "none", dim, _check_temperature(temperature, flags), _check_base(base))
+
+
+def check_parameter(name: str, value: float, low: float, high: float) -> float:
+    """A finite number strictly between two bounds."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not low < value < high:
+        raise ValueError(f"{name} must be a number between {low} and {high}, both excluded, but got {value!r}.")
+    return float(value)
 
 
 def check_nan_policy(nan_policy: NanPolicy) -> NanPolicy:

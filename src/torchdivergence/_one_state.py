@@ -49,6 +49,9 @@ class OneStateMetric(Metric):
     def _read(self, state: Tensor) -> Tensor:
         """The metric's value; lists come concatenated."""
 
+    def _before_compute(self) -> None:
+        """Called first by ``compute``."""
+
     @property
     def _current(self) -> Tensor:
         state = getattr(self, self._name)
@@ -191,6 +194,7 @@ class OneStateMetric(Metric):
 
         @functools.wraps(compute)
         def unsynced_on_error(*args: Any, **kwargs: Any) -> Any:
+            self._before_compute()
             was_synced = self._is_synced
             try:
                 value = wrapped(*args, **kwargs)

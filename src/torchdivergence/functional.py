@@ -1,78 +1,283 @@
-"""The divergences as functions: the metrics' numbers without their state, and with gradients."""
+"""The divergences as functions: the metrics' numbers without their state, and with gradients.
+
+All take the same arguments, and each has the metric of its name.
+"""
+
+import math
+from typing import Protocol
 
 from torch import Tensor
 
 from torchdivergence import _accumulators, _generators, _rows
-from torchdivergence._inputs import LogProb, Reduction, Settings, check_rows, check_settings
+from torchdivergence._docs import ALPHA, BETA, ORDER, function_doc
+from torchdivergence._generators import Generator
+from torchdivergence._inputs import LogProb, Reduction, Settings, check_parameter, check_rows, check_settings
 from torchdivergence._reductions import reduce
 
-__all__ = ["kl_divergence"]
+__all__ = [
+    "alpha_divergence",
+    "chi_squared_divergence",
+    "cross_entropy",
+    "entropy",
+    "hellinger_distance",
+    "jeffreys_divergence",
+    "jensen_shannon_divergence",
+    "kl_divergence",
+    "renyi_divergence",
+    "reverse_kl_divergence",
+    "squared_hellinger_distance",
+    "total_variation_distance",
+]
 
 
-def kl_divergence(
+class _Function(Protocol):
+    """What a divergence is called with."""
+
+    def __call__(
+        self,
+        p: Tensor,
+        q: Tensor,
+        log_prob: LogProb = False,
+        reduction: Reduction = "mean",
+        *,
+        dim: int = -1,
+        temperature: float = 1.0,
+        base: float | None = None,
+        weights: Tensor | None = None,
+    ) -> Tensor: ...
+
+
+def _function(generator: Generator, own_doc: str) -> _Function:
+    """The function of one row of the table."""
+
+    def divergence(
+        p: Tensor,
+        q: Tensor,
+        log_prob: LogProb = False,
+        reduction: Reduction = "mean",
+        *,
+        dim: int = -1,
+        temperature: float = 1.0,
+        base: float | None = None,
+        weights: Tensor | None = None,
+    ) -> Tensor:
+        settings = check_settings(log_prob, reduction, dim, temperature, base, generator.in_nats)
+        return _evaluate(generator, p, q, weights, settings)
+
+    divergence.__name__ = divergence.__qualname__ = generator.name
+    divergence.__doc__ = function_doc(generator, own_doc)
+    return divergence
+
+
+kl_divergence = _function(
+    _generators.KL,
+    """The Kullback-Leibler divergence of p from q, one row or many.
+
+    Example:
+        >>> import torch
+        >>> from torchdivergence.functional import kl_divergence
+        >>> p, q = torch.tensor([0.36, 0.48, 0.16]), torch.tensor([1 / 3, 1 / 3, 1 / 3])
+        >>> kl_divergence(p, q)
+        tensor(0.0853, dtype=torch.float64)
+        >>> kl_divergence(p.log(), q, log_prob=(True, False), base=2)
+        tensor(0.1231, dtype=torch.float64)
+    """,
+)
+
+reverse_kl_divergence = _function(
+    _generators.REVERSE_KL,
+    """The Kullback-Leibler divergence of q from p: the arguments stay in the order (p, q).
+
+    Example:
+        >>> import torch
+        >>> from torchdivergence.functional import reverse_kl_divergence
+        >>> p, q = torch.tensor([0.36, 0.48, 0.16]), torch.tensor([1 / 3, 1 / 3, 1 / 3])
+        >>> reverse_kl_divergence(p, q)
+        tensor(0.0975, dtype=torch.float64)
+    """,
+)
+
+jeffreys_divergence = _function(
+    _generators.JEFFREYS,
+    """Jeffreys' divergence, the sum of the two of Kullback and Leibler.
+
+    Example:
+        >>> import torch
+        >>> from torchdivergence.functional import jeffreys_divergence
+        >>> p, q = torch.tensor([0.36, 0.48, 0.16]), torch.tensor([1 / 3, 1 / 3, 1 / 3])
+        >>> jeffreys_divergence(p, q)
+        tensor(0.1828, dtype=torch.float64)
+    """,
+)
+
+total_variation_distance = _function(
+    _generators.TOTAL_VARIATION,
+    """The total variation distance: 1 less the acceptance rate when q drafts for p in speculative decoding.
+
+    Example:
+        >>> import torch
+        >>> from torchdivergence.functional import total_variation_distance
+        >>> p, q = torch.tensor([0.36, 0.48, 0.16]), torch.tensor([1 / 3, 1 / 3, 1 / 3])
+        >>> total_variation_distance(p, q)
+        tensor(0.1733, dtype=torch.float64)
+    """,
+)
+
+squared_hellinger_distance = _function(
+    _generators.SQUARED_HELLINGER,
+    """The squared Hellinger distance.
+
+    Example:
+        >>> import torch
+        >>> from torchdivergence.functional import squared_hellinger_distance
+        >>> p, q = torch.tensor([0.36, 0.48, 0.16]), torch.tensor([1 / 3, 1 / 3, 1 / 3])
+        >>> squared_hellinger_distance(p, q)
+        tensor(0.0226, dtype=torch.float64)
+    """,
+)
+
+hellinger_distance = _function(
+    _generators.HELLINGER,
+    """The Hellinger distance.
+
+    Example:
+        >>> import torch
+        >>> from torchdivergence.functional import hellinger_distance
+        >>> p, q = torch.tensor([0.36, 0.48, 0.16]), torch.tensor([1 / 3, 1 / 3, 1 / 3])
+        >>> hellinger_distance(p, q)
+        tensor(0.1505, dtype=torch.float64)
+    """,
+)
+
+chi_squared_divergence = _function(
+    _generators.CHI_SQUARED,
+    """Pearson's chi-squared divergence of p from q.
+
+    Example:
+        >>> import torch
+        >>> from torchdivergence.functional import chi_squared_divergence
+        >>> p, q = torch.tensor([0.36, 0.48, 0.16]), torch.tensor([1 / 3, 1 / 3, 1 / 3])
+        >>> chi_squared_divergence(p, q)
+        tensor(0.1568, dtype=torch.float64)
+    """,
+)
+
+cross_entropy = _function(
+    _generators.CROSS_ENTROPY,
+    """The cross-entropy of q under soft targets p: the entropy of p and the divergence of p from q, added.
+
+    Example:
+        >>> import torch
+        >>> from torchdivergence.functional import cross_entropy
+        >>> p, q = torch.tensor([0.36, 0.48, 0.16]), torch.tensor([1 / 3, 1 / 3, 1 / 3])
+        >>> cross_entropy(p, q)
+        tensor(1.0986, dtype=torch.float64)
+    """,
+)
+
+entropy = _function(
+    _generators.ENTROPY,
+    """The entropy of p; q has no part in it but that it must be a distribution, too.
+
+    Example:
+        >>> import torch
+        >>> from torchdivergence.functional import entropy
+        >>> p, q = torch.tensor([0.36, 0.48, 0.16]), torch.tensor([1 / 3, 1 / 3, 1 / 3])
+        >>> entropy(p, q)
+        tensor(1.0133, dtype=torch.float64)
+    """,
+)
+
+
+def jensen_shannon_divergence(
     p: Tensor,
     q: Tensor,
     log_prob: LogProb = False,
     reduction: Reduction = "mean",
     *,
+    beta: float = 0.5,
     dim: int = -1,
     temperature: float = 1.0,
     base: float | None = None,
     weights: Tensor | None = None,
 ) -> Tensor:
-    r"""The Kullback-Leibler divergence of p from q, one row or many.
+    """The Jensen-Shannon divergence, generalised by a weight beta of p in the mixture.
 
-    .. math:: D(p \| q) = \sum_i p_i \log \frac{p_i}{q_i}
-
-    Each row is normalised first. A row's value is never negative, and exactly 0 if p and q are equal. Its relative
-    error is at most 2e-6, for float16, bfloat16 and float32 inputs, whose numbers are taken as exact, if the value
-    is at least 1e-9 (for probabilities 1e-7); for float64 it is at most 1e-12 from 1e-6 on.
-
-    Args:
-        p: The first distribution of each row (data, teacher, reference): any shape, classes along ``dim``.
-        q: The second (model, student, approximation): the shape of p; its dtype may differ.
-        log_prob: False for probabilities or counts, which need not sum to 1; True for log-probabilities or
-            logits, to which any constant may be added. A pair of bools says it for p and for q.
-        reduction: What becomes of the rows:
-
-            - ``"mean"``: their mean, with the weights;
-            - ``"batchmean"``: their sum over the size of the first batch dimension, as in
-              :class:`torch.nn.KLDivLoss`;
-            - ``"sum"``: their sum;
-            - ``"none"`` or None: nothing, the result has the batch shape (that of p without ``dim``).
-        dim: The class dimension.
-        temperature: What the logits of both p and q are divided by before they are normalised, as in distillation;
-            only where both are logarithms. The value is that of softmax(logits / T): there is no factor T**2.
-        base: The unit: None for nats, 2 for bits, 10 for bans.
-        weights: Weights of the rows, finite and >= 0, broadcastable to the batch shape; a bool mask, for one.
-            A row of weight zero is left out whatever it holds; under ``"none"`` it gives 0.
-
-    Returns:
-        The divergence in float64. It is infinite where q = 0 < p for a class, and NaN for a row that holds NaN,
-        a negative probability or +inf, or that has no mass at all. 0 log 0 is 0. With no rows, ``"mean"`` and
-        ``"batchmean"`` give NaN.
-
-    Raises:
-        TypeError: If p or q is no real tensor, or announced as logarithms and not floating point.
-        ValueError: If shapes or devices differ, weights do not broadcast or are negative, or a name is unknown.
-        IndexError: If there is no dimension ``dim``.
-
-    Gradients reach p and q. They are finite wherever the value is; in a probability p = 0 the slope, which is
-    infinite, is taken at p / q = exp(-60), and it is 0 in rows of infinite divergence.
+    As beta goes to 0, the value over beta goes to the divergence of Kullback and Leibler of p from q; as beta goes
+    to 1, the value over 1 - beta to that of q from p.
 
     Example:
         >>> import torch
-        >>> from torchdivergence.functional import kl_divergence
-        >>> p = torch.tensor([[0.36, 0.48, 0.16]])
-        >>> q = torch.tensor([[1 / 3, 1 / 3, 1 / 3]])
-        >>> kl_divergence(p, q)
-        tensor(0.0853, dtype=torch.float64)
-        >>> kl_divergence(p.log(), q, log_prob=(True, False), base=2)
-        tensor(0.1231, dtype=torch.float64)
-
-    Source: S. Kullback and R. A. Leibler, "On Information and Sufficiency", Ann. Math. Statist. 22 (1951), eq. 2.4.
+        >>> from torchdivergence.functional import jensen_shannon_divergence
+        >>> p, q = torch.tensor([0.36, 0.48, 0.16]), torch.tensor([1 / 3, 1 / 3, 1 / 3])
+        >>> jensen_shannon_divergence(p, q)
+        tensor(0.0225, dtype=torch.float64)
     """
-    return _evaluate(_generators.KL, p, q, weights, check_settings(log_prob, reduction, dim, temperature, base))
+    generator = _generators.jensen_shannon(check_parameter("beta", beta, 0, 1))
+    settings = check_settings(log_prob, reduction, dim, temperature, base, generator.in_nats)
+    return _evaluate(generator, p, q, weights, settings)
+
+
+def alpha_divergence(
+    p: Tensor,
+    q: Tensor,
+    log_prob: LogProb = False,
+    reduction: Reduction = "mean",
+    *,
+    alpha: float,
+    dim: int = -1,
+    temperature: float = 1.0,
+    base: float | None = None,
+    weights: Tensor | None = None,
+) -> Tensor:
+    """The alpha-divergence; at alpha = 1 the divergence of Kullback and Leibler of p from q, at 0 that of q from p.
+
+    At 2 it is half the chi-squared divergence, at 1/2 four times the squared Hellinger distance.
+
+    Example:
+        >>> import torch
+        >>> from torchdivergence.functional import alpha_divergence
+        >>> p, q = torch.tensor([0.36, 0.48, 0.16]), torch.tensor([1 / 3, 1 / 3, 1 / 3])
+        >>> alpha_divergence(p, q, alpha=2)
+        tensor(0.0784, dtype=torch.float64)
+    """
+    generator = _generators.alpha_divergence(check_parameter("alpha", alpha, -math.inf, math.inf))
+    settings = check_settings(log_prob, reduction, dim, temperature, base, generator.in_nats)
+    return _evaluate(generator, p, q, weights, settings)
+
+
+def renyi_divergence(
+    p: Tensor,
+    q: Tensor,
+    log_prob: LogProb = False,
+    reduction: Reduction = "mean",
+    *,
+    alpha: float,
+    dim: int = -1,
+    temperature: float = 1.0,
+    base: float | None = None,
+    weights: Tensor | None = None,
+) -> Tensor:
+    """Rényi's divergence of order alpha > 0; at alpha = 1 the divergence of Kullback and Leibler.
+
+    Example:
+        >>> import torch
+        >>> from torchdivergence.functional import renyi_divergence
+        >>> p, q = torch.tensor([0.36, 0.48, 0.16]), torch.tensor([1 / 3, 1 / 3, 1 / 3])
+        >>> renyi_divergence(p, q, alpha=2)
+        tensor(0.1457, dtype=torch.float64)
+    """
+    generator = _generators.renyi(check_parameter("alpha", alpha, 0, math.inf))
+    settings = check_settings(log_prob, reduction, dim, temperature, base, generator.in_nats)
+    return _evaluate(generator, p, q, weights, settings)
+
+
+for _parametrised, _row, _parameter in (
+    (jensen_shannon_divergence, _generators.jensen_shannon(0.5), BETA),
+    (alpha_divergence, _generators.alpha_divergence(2), ALPHA),
+    (renyi_divergence, _generators.renyi(2), ORDER),
+):
+    _parametrised.__doc__ = function_doc(_row, _parametrised.__doc__ or "", _parameter)
 
 
 def _evaluate(

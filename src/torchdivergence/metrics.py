@@ -1,160 +1,56 @@
-"""The metrics: rows joined to accumulators."""
+"""The metrics, one for each row of the table of divergences."""
 
-from collections.abc import Sequence
-from typing import Any, ClassVar
+import math
+from collections.abc import Callable
+from typing import Any, TypeVar
 
-import torch
-from torch import Tensor
+from torchdivergence import _generators
+from torchdivergence._divergence_metric import DivergenceMetric
+from torchdivergence._docs import ALPHA, BETA, ORDER, metric_doc
+from torchdivergence._generators import Generator
+from torchdivergence._inputs import LogProb, Reduction, check_parameter
 
-from torchdivergence import _accumulators, _generators, _rows
-from torchdivergence._inputs import LogProb, NanPolicy, Reduction, Rows, check_nan_policy, check_rows, check_settings
-from torchdivergence._one_state import OneStateMetric, State
-from torchdivergence._reductions import reduce
+__all__ = [
+    "AlphaDivergence",
+    "ChiSquaredDivergence",
+    "CrossEntropy",
+    "Entropy",
+    "HellingerDistance",
+    "JeffreysDivergence",
+    "JensenShannonDivergence",
+    "KLDivergence",
+    "RenyiDivergence",
+    "ReverseKLDivergence",
+    "SquaredHellingerDistance",
+    "TotalVariationDistance",
+]
 
-__all__ = ["KLDivergence"]
-
-
-class _DivergenceMetric(OneStateMetric):
-    """A divergence of each row, reduced over all rows that ever came in."""
-
-    higher_is_better = False
-    plot_lower_bound = 0.0
-
-    _generator: ClassVar[_generators.Generator]
-
-    def __init__(
-        self,
-        log_prob: LogProb = False,
-        reduction: Reduction = "mean",
-        *,
-        dim: int = -1,
-        temperature: float = 1.0,
-        base: float | None = None,
-        nan_policy: NanPolicy = "propagate",
-        **kwargs: Any,
-    ) -> None:
-        super().__init__(**kwargs)
-        self._settings = check_settings(log_prob, reduction, dim, temperature, base)
-        self.log_prob, self.reduction, self.dim = log_prob, reduction, dim
-        self.temperature, self.base = temperature, base
-        self.nan_policy = check_nan_policy(nan_policy)
-        self._keeps_rows = self._settings.reduction == "none"
-        kind, (p, q) = "rows" if self._keeps_rows else "sums", self._settings.log_prob
-        name = f"{self._generator.name}_{kind}_log_prob_{p:d}{q:d}_dim{dim}_temperature{self._settings.temperature}"
-        self._keep(name, [] if self._keeps_rows else _accumulators.zeros())
-
-    @property
-    def n_invalid(self) -> int:
-        """How many of the rows that this process has seen are invalid. Reading it waits for the device."""
-        return self._count_invalid(self._current)
-
-    def update(self, p: Tensor, q: Tensor, weights: Tensor | None = None) -> None:
-        """Take a batch of rows in. If this raises, the metric is as it was before.
-
-        Args:
-            p: The first distribution of each row, classes along ``dim``.
-            q: The second; the shape of p.
-            weights: Weights of the rows, broadcastable to the batch shape (that of p without ``dim``).
-        """
-        self._take(self._evaluate(p, q, weights))
-
-    def plot(self, val: Tensor | Sequence[Tensor] | None = None, ax: Any = None) -> Any:
-        """Plot one value (by default that of ``compute``) or a sequence of them; needs matplotlib.
-
-        Args:
-            val: A value of ``compute`` or ``forward``, or a list of such.
-            ax: Matplotlib axes to draw on.
-
-        Returns:
-            The figure and the axes.
-        """
-        return self._plot(val, ax)
-
-    def _evaluate(self, p: Tensor, q: Tensor, weights: Tensor | None = None) -> tuple[Tensor, Rows]:
-        rows = check_rows(p, q, weights, self._settings)
-        log_prob, temperature = self._settings.log_prob, self._settings.temperature
-        return _rows.divergence(rows.p, rows.q, log_prob, temperature, self._generator), rows
-
-    def _add(self, state: State, batch: tuple[Tensor, Rows]) -> State:
-        values, rows = batch
-        if isinstance(state, list):  # as bits, which no cast of the module can round
-            state.append(_accumulators.weigh(values, rows.weights).flatten().view(torch.int64))
-            return state
-        return _accumulators.add(state, values, rows.weights, rows.items)
-
-    def _count_invalid(self, state: Tensor) -> int:
-        return int(state.view(torch.float64).isnan().sum()) if self._keeps_rows else _accumulators.totals(state).invalid
-
-    def _read(self, state: Tensor) -> Tensor:
-        if self.nan_policy == "raise" and (invalid := self._count_invalid(state)):
-            raise ValueError(
-                "with nan_policy='raise' every row must be two distributions, but NaN, +inf, a negative probability or "
-                f"no mass at all was found in {invalid} of them: mend them, mask them with weights of 0, or leave them "
-                "out with nan_policy='omit'."
-            )
-        omit = self.nan_policy == "omit"
-        if self._keeps_rows:
-            values = state.view(torch.float64)
-            return (values[~values.isnan()] if omit else values) / self._settings.log_base
-        totals = _accumulators.totals(state)
-        value = reduce(
-            totals._replace(invalid=0) if omit else totals, self._settings.reduction, self._settings.log_base
-        )
-        return torch.tensor(value, dtype=torch.float64, device=state.device)
+_M = TypeVar("_M", bound=DivergenceMetric)
 
 
-class KLDivergence(_DivergenceMetric):
-    r"""The Kullback-Leibler divergence of p from q, over all batches and processes.
+def _documented(row: Generator, parameter: str = "") -> Callable[[type[_M]], type[_M]]:
+    """Completes what a class says of itself by what all say."""
 
-    .. math:: D(p \| q) = \sum_i p_i \log \frac{p_i}{q_i}
+    def complete(metric: type[_M]) -> type[_M]:
+        metric.__doc__ = metric_doc(row, metric.__doc__ or "", parameter)
+        return metric
 
-    A drop-in for ``torchmetrics.KLDivergence``, with the same order of arguments. Each row is normalised first.
-    Rows are as accurate as those of :func:`torchdivergence.functional.kl_divergence` and their sum is exact: the
-    value has the same bits for every batch size, order and number of processes.
+    return complete
 
-    Args:
-        log_prob: False for probabilities or counts, which need not sum to 1; True for log-probabilities or
-            logits, to which any constant may be added. A pair of bools says it for p and for q.
-        reduction: What becomes of the rows:
 
-            - ``"mean"``: their mean, with the weights;
-            - ``"batchmean"``: their sum over the number of items, those along the first batch dimension, as in
-              :class:`torch.nn.KLDivLoss`;
-            - ``"sum"``: their sum;
-            - ``"none"`` or None: nothing, the rows come back in order, flat. This state grows with the rows.
-        dim: The class dimension.
-        temperature: What the logits of both p and q are divided by before they are normalised, as in distillation;
-            only where both are logarithms. The value is that of softmax(logits / T): there is no factor T**2.
-        base: The unit: None for nats, 2 for bits, 10 for bans.
-        nan_policy: What becomes of invalid rows, those that hold NaN, a negative probability or +inf, or that
-            have no mass at all:
+@_documented(_generators.KL)
+class KLDivergence(DivergenceMetric):
+    """The Kullback-Leibler divergence of p from q, over all batches and processes.
 
-            - ``"propagate"``: the value is NaN;
-            - ``"omit"``: they are left out, and ``n_invalid`` tells how many;
-            - ``"raise"``: ``compute`` raises. (``update`` does not wait for the device to look.)
-        kwargs: Those of :class:`torchmetrics.Metric`.
-
-    Shapes:
-        ``update(p, q, weights=None)``: p and q of one shape with the classes along ``dim``, any number of batch
-        dimensions, any floating-point dtype (or integer counts); weights that broadcast to the batch shape, bool,
-        integer or floating point. A row of weight zero is left out whatever it holds; under ``"none"`` it is 0.
-
-    Returns:
-        ``compute`` gives float64, a single number unless the reduction is ``"none"``. It is infinite where
-        q = 0 < p for a class of some row, and NaN before the first update.
-
-    Raises:
-        TypeError: From ``update``: p or q is no real tensor, or announced as logarithms and not floating point.
-        ValueError: From ``update``: shapes or devices differ, weights do not broadcast or are negative. From
-            ``compute``: invalid rows under ``nan_policy="raise"``.
-        IndexError: From ``update``: there is no dimension ``dim``.
+    A drop-in for ``torchmetrics.KLDivergence``, with the same order of arguments.
 
     Example:
         >>> import torch
         >>> from torchdivergence import KLDivergence
-        >>> kl = KLDivergence()
-        >>> kl.update(torch.tensor([[0.36, 0.48, 0.16]]), torch.tensor([[1 / 3, 1 / 3, 1 / 3]]))
-        >>> kl.compute()
+        >>> p, q = torch.tensor([[0.36, 0.48, 0.16]]), torch.tensor([[1 / 3, 1 / 3, 1 / 3]])
+        >>> metric = KLDivergence()
+        >>> metric.update(p, q)
+        >>> metric.compute()
         tensor(0.0853, dtype=torch.float64)
 
         Logits of a language model, with a mask over the tokens:
@@ -165,8 +61,239 @@ class KLDivergence(_DivergenceMetric):
         >>> kl.update(teacher, student, weights=torch.tensor([[True, True, False], [True, False, False]]))
         >>> kl.compute()
         tensor(0.0954, dtype=torch.float64)
-
-    Source: S. Kullback and R. A. Leibler, "On Information and Sufficiency", Ann. Math. Statist. 22 (1951), eq. 2.4.
     """
 
     _generator = _generators.KL
+
+
+@_documented(_generators.REVERSE_KL)
+class ReverseKLDivergence(DivergenceMetric):
+    """The Kullback-Leibler divergence of q from p: the arguments stay in the order (p, q).
+
+    Example:
+        >>> import torch
+        >>> from torchdivergence import ReverseKLDivergence
+        >>> p, q = torch.tensor([[0.36, 0.48, 0.16]]), torch.tensor([[1 / 3, 1 / 3, 1 / 3]])
+        >>> metric = ReverseKLDivergence()
+        >>> metric.update(p, q)
+        >>> metric.compute()
+        tensor(0.0975, dtype=torch.float64)
+    """
+
+    _generator = _generators.REVERSE_KL
+
+
+@_documented(_generators.JEFFREYS)
+class JeffreysDivergence(DivergenceMetric):
+    """Jeffreys' divergence, the sum of the two of Kullback and Leibler.
+
+    Example:
+        >>> import torch
+        >>> from torchdivergence import JeffreysDivergence
+        >>> p, q = torch.tensor([[0.36, 0.48, 0.16]]), torch.tensor([[1 / 3, 1 / 3, 1 / 3]])
+        >>> metric = JeffreysDivergence()
+        >>> metric.update(p, q)
+        >>> metric.compute()
+        tensor(0.1828, dtype=torch.float64)
+    """
+
+    _generator = _generators.JEFFREYS
+
+
+@_documented(_generators.TOTAL_VARIATION)
+class TotalVariationDistance(DivergenceMetric):
+    """The total variation distance.
+
+    It is 1 less the acceptance rate when q drafts for p in speculative decoding.
+
+    Example:
+        >>> import torch
+        >>> from torchdivergence import TotalVariationDistance
+        >>> p, q = torch.tensor([[0.36, 0.48, 0.16]]), torch.tensor([[1 / 3, 1 / 3, 1 / 3]])
+        >>> metric = TotalVariationDistance()
+        >>> metric.update(p, q)
+        >>> metric.compute()
+        tensor(0.1733, dtype=torch.float64)
+    """
+
+    _generator = _generators.TOTAL_VARIATION
+
+
+@_documented(_generators.SQUARED_HELLINGER)
+class SquaredHellingerDistance(DivergenceMetric):
+    """The squared Hellinger distance.
+
+    Example:
+        >>> import torch
+        >>> from torchdivergence import SquaredHellingerDistance
+        >>> p, q = torch.tensor([[0.36, 0.48, 0.16]]), torch.tensor([[1 / 3, 1 / 3, 1 / 3]])
+        >>> metric = SquaredHellingerDistance()
+        >>> metric.update(p, q)
+        >>> metric.compute()
+        tensor(0.0226, dtype=torch.float64)
+    """
+
+    _generator = _generators.SQUARED_HELLINGER
+
+
+@_documented(_generators.HELLINGER)
+class HellingerDistance(DivergenceMetric):
+    """The Hellinger distance.
+
+    Example:
+        >>> import torch
+        >>> from torchdivergence import HellingerDistance
+        >>> p, q = torch.tensor([[0.36, 0.48, 0.16]]), torch.tensor([[1 / 3, 1 / 3, 1 / 3]])
+        >>> metric = HellingerDistance()
+        >>> metric.update(p, q)
+        >>> metric.compute()
+        tensor(0.1505, dtype=torch.float64)
+    """
+
+    _generator = _generators.HELLINGER
+
+
+@_documented(_generators.CHI_SQUARED)
+class ChiSquaredDivergence(DivergenceMetric):
+    """Pearson's chi-squared divergence of p from q.
+
+    Example:
+        >>> import torch
+        >>> from torchdivergence import ChiSquaredDivergence
+        >>> p, q = torch.tensor([[0.36, 0.48, 0.16]]), torch.tensor([[1 / 3, 1 / 3, 1 / 3]])
+        >>> metric = ChiSquaredDivergence()
+        >>> metric.update(p, q)
+        >>> metric.compute()
+        tensor(0.1568, dtype=torch.float64)
+    """
+
+    _generator = _generators.CHI_SQUARED
+
+
+@_documented(_generators.CROSS_ENTROPY)
+class CrossEntropy(DivergenceMetric):
+    """The cross-entropy of q under soft targets p.
+
+    A row's value is its entropy and its divergence of p from q, added.
+
+    Example:
+        >>> import torch
+        >>> from torchdivergence import CrossEntropy
+        >>> p, q = torch.tensor([[0.36, 0.48, 0.16]]), torch.tensor([[1 / 3, 1 / 3, 1 / 3]])
+        >>> metric = CrossEntropy()
+        >>> metric.update(p, q)
+        >>> metric.compute()
+        tensor(1.0986, dtype=torch.float64)
+    """
+
+    _generator = _generators.CROSS_ENTROPY
+
+
+@_documented(_generators.ENTROPY)
+class Entropy(DivergenceMetric):
+    """The entropy of p; q has no part in it but that it must be a distribution, too.
+
+    Example:
+        >>> import torch
+        >>> from torchdivergence import Entropy
+        >>> p, q = torch.tensor([[0.36, 0.48, 0.16]]), torch.tensor([[1 / 3, 1 / 3, 1 / 3]])
+        >>> metric = Entropy()
+        >>> metric.update(p, q)
+        >>> metric.compute()
+        tensor(1.0133, dtype=torch.float64)
+    """
+
+    _generator = _generators.ENTROPY
+
+
+@_documented(_generators.jensen_shannon(0.5), BETA)
+class JensenShannonDivergence(DivergenceMetric):
+    """The Jensen-Shannon divergence, generalised by a weight beta of p in the mixture.
+
+    At beta = 1/2 a drop-in for ``torchmetrics.JensenShannonDivergence``. As beta goes to 0, the value over beta goes to
+    the divergence of Kullback and Leibler of p from q; as beta goes to 1, the value over 1 - beta to that of q from p.
+
+    Example:
+        >>> import torch
+        >>> from torchdivergence import JensenShannonDivergence
+        >>> p, q = torch.tensor([[0.36, 0.48, 0.16]]), torch.tensor([[1 / 3, 1 / 3, 1 / 3]])
+        >>> metric = JensenShannonDivergence()
+        >>> metric.update(p, q)
+        >>> metric.compute()
+        tensor(0.0225, dtype=torch.float64)
+    """
+
+    def __init__(
+        self,
+        log_prob: LogProb = False,
+        reduction: Reduction = "mean",
+        *,
+        beta: float = 0.5,
+        **kwargs: Any,
+    ) -> None:
+        self.beta = check_parameter("beta", beta, 0, 1)
+        super().__init__(log_prob, reduction, **kwargs)
+
+    @property
+    def _generator(self) -> Generator:
+        return _generators.jensen_shannon(self.beta)
+
+
+@_documented(_generators.alpha_divergence(2), ALPHA)
+class AlphaDivergence(DivergenceMetric):
+    """The alpha-divergence; at alpha = 1 the divergence of Kullback and Leibler of p from q, at 0 that of q from p.
+
+    At 2 it is half the chi-squared divergence, at 1/2 four times the squared Hellinger distance.
+
+    Example:
+        >>> import torch
+        >>> from torchdivergence import AlphaDivergence
+        >>> p, q = torch.tensor([[0.36, 0.48, 0.16]]), torch.tensor([[1 / 3, 1 / 3, 1 / 3]])
+        >>> metric = AlphaDivergence(2)
+        >>> metric.update(p, q)
+        >>> metric.compute()
+        tensor(0.0784, dtype=torch.float64)
+    """
+
+    def __init__(
+        self,
+        alpha: float,
+        log_prob: LogProb = False,
+        reduction: Reduction = "mean",
+        **kwargs: Any,
+    ) -> None:
+        self.alpha = check_parameter("alpha", alpha, -math.inf, math.inf)
+        super().__init__(log_prob, reduction, **kwargs)
+
+    @property
+    def _generator(self) -> Generator:
+        return _generators.alpha_divergence(self.alpha)
+
+
+@_documented(_generators.renyi(2), ORDER)
+class RenyiDivergence(DivergenceMetric):
+    """Rényi's divergence of order alpha > 0; at alpha = 1 the divergence of Kullback and Leibler.
+
+    Example:
+        >>> import torch
+        >>> from torchdivergence import RenyiDivergence
+        >>> p, q = torch.tensor([[0.36, 0.48, 0.16]]), torch.tensor([[1 / 3, 1 / 3, 1 / 3]])
+        >>> metric = RenyiDivergence(2)
+        >>> metric.update(p, q)
+        >>> metric.compute()
+        tensor(0.1457, dtype=torch.float64)
+    """
+
+    def __init__(
+        self,
+        alpha: float,
+        log_prob: LogProb = False,
+        reduction: Reduction = "mean",
+        **kwargs: Any,
+    ) -> None:
+        self.alpha = check_parameter("alpha", alpha, 0, math.inf)
+        super().__init__(log_prob, reduction, **kwargs)
+
+    @property
+    def _generator(self) -> Generator:
+        return _generators.renyi(self.alpha)

@@ -27,6 +27,15 @@ def divergence(p: Tensor, q: Tensor, log_prob: tuple[bool, bool], temperature: f
     return _values(p, q, log_prob, temperature, generator)
 
 
+def divergences(
+    p: Tensor, q: Tensor, log_prob: tuple[bool, bool], temperature: float, generators: tuple[Generator, ...]
+) -> tuple[Tensor, ...]:
+    """The values of several divergences from one pass over the classes, without gradients."""
+    if len(generators) == 1:
+        return (_values(p, q, log_prob, temperature, generators[0]),)
+    return eager.divergences(p, q, log_prob, temperature, generators)
+
+
 def _values(p: Tensor, q: Tensor, log_prob: tuple[bool, bool], temperature: float, generator: Generator) -> Tensor:
     if p.is_cuda and (kernels := _triton()) and kernels.suits(p, q, generator):
         return kernels.divergence(p, q, log_prob, temperature)  # type: ignore[no-any-return]
@@ -58,6 +67,7 @@ class _Divergence(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, slope: Tensor) -> tuple[Tensor | None, ...]:
         p, q, values = ctx.saved_tensors
-        log_prob, temperature, _ = ctx.settings
+        log_prob, temperature, generator = ctx.settings
         needed = ctx.needs_input_grad[:2]
-        return *eager.gradients(p, q, log_prob, temperature, values, slope, needed), None, None, None
+        grads = eager.gradients(p, q, log_prob, temperature, generator, values, slope, needed)
+        return *grads, None, None, None

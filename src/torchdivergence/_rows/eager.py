@@ -3,7 +3,7 @@
 With the log-weights a and b of a row (logits, log-probabilities, or logarithms of probabilities)::
 
     p = softmax(a),  q = softmax(b),  delta = log(p / q) = (a - b) - (lse(a) - lse(b))
-    D = sum_i p_i * g(delta_i)
+    D = sum of a term of p, q and delta over the classes
 
 The differences come before all else, a - max(a), b - max(b), then theirs: nearly equal floats subtract without
 error, and those of 24 bits or fewer do so almost always, so delta is good to its last digits when it is small.
@@ -13,38 +13,44 @@ A row's bits depend on that row alone. For this the order of every sum is fixed 
 """
 
 from collections.abc import Iterator
-from math import exp, inf, prod
+from math import inf, prod
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from torchdivergence._generators import Generator
+from torchdivergence._generators import Classes, Generator
 
 _BLOCK = 1 << 16  # numbers in a block
 _SERIAL = 1 << 15  # a sum of fewer numbers is never shared out among torch's threads
 _SEGMENT = 1 << 12
-_FLOOR = -60.0  # of delta: below it a class counts q * g's limit, whatever p is, to one part in 1e24
 
 
 class _Block(NamedTuple):
     """Rows of one block, ``[rows, classes]``."""
 
-    delta: Tensor
-    p: Tensor
-    q: Tensor
+    classes: Classes
     lse: Tensor
     """Of both sides, ``[2, rows]``: the logarithms of the sums of their weights."""
 
 
 def divergence(p: Tensor, q: Tensor, log_prob: tuple[bool, bool], temperature: float, generator: Generator) -> Tensor:
     """See :func:`torchdivergence._rows.divergence`."""
-    values = torch.empty(p.shape[:-1], dtype=torch.float64, device=p.device)
+    return divergences(p, q, log_prob, temperature, (generator,))[0]
+
+
+def divergences(
+    p: Tensor, q: Tensor, log_prob: tuple[bool, bool], temperature: float, generators: tuple[Generator, ...]
+) -> tuple[Tensor, ...]:
+    """See :func:`torchdivergence._rows.divergences`."""
+    values = tuple(torch.empty(p.shape[:-1], dtype=torch.float64, device=p.device) for _ in generators)
     for block in blocks(p.shape, _BLOCK):
-        rows = _compare(_log_weights(p[block], q[block], log_prob, temperature))
-        d = row_sums(generator.g(rows.delta).mul_(rows.p)).clamp_(min=0)
-        d += rows.lse.mul(0).sum(0)  # NaN where p or q is no distribution
-        values[block] = d.view(values[block].shape)
+        classes, lse = _compare(_log_weights(p[block], q[block], log_prob, temperature))
+        valid = lse.mul(0).sum(0)  # 0, or NaN where p or q is no distribution
+        for generator, value in zip(generators, values, strict=True):
+            total = row_sums(generator.term(classes)).clamp_(min=0)
+            d = generator.finish(total, classes).clamp(max=generator.largest)
+            value[block] = (d + valid).view(value[block].shape)
     return values
 
 
@@ -53,30 +59,29 @@ def gradients(
     q: Tensor,
     log_prob: tuple[bool, bool],
     temperature: float,
+    generator: Generator,
     values: Tensor,
     slope: Tensor,
     needed: tuple[bool, bool],
 ) -> tuple[Tensor | None, Tensor | None]:
     """The gradients of ``sum(slope * values)`` in p and in q.
 
-    In the log-weights a and b they are ``p * (delta - D)`` and ``q - p``; in weights exp(a) and exp(b), these
-    over the weights. They are zero for rows of slope zero and for infinite D. In a weight p = 0 the slope is
-    that at p / q = exp(-60).
+    A derivative h by the logarithm of a normalised p becomes ``h - p * sum(h)`` by the log-weight a, and that over
+    exp(a) by the weight. Gradients are zero for rows of slope zero and of infinite value.
     """
-    grad_p, grad_q = (torch.empty_like(x) if need else None for x, need in zip((p, q), needed, strict=True))
+    grads = tuple(torch.empty_like(x) if need else None for x, need in zip((p, q), needed, strict=True))
     for block in blocks(p.shape, _BLOCK):
-        rows = _compare(_log_weights(p[block], q[block], log_prob, temperature))
-        d, s = values[block].reshape(-1, 1), slope[block].reshape(-1, 1) / temperature
-        flat = (s == 0) | (d == inf)
-        mass_p, mass_q = rows.lse.exp().unsqueeze(-1)
-        if grad_p is not None:
-            part = rows.delta - d
-            part = part.mul_(rows.p) if log_prob[0] else part.div_(mass_p)
-            _store(grad_p[block], part.mul_(s).masked_fill_(flat, 0.0))
-        if grad_q is not None:
-            part = rows.q - rows.p if log_prob[1] else torch.expm1(rows.delta).neg_().div_(mass_q)
-            _store(grad_q[block], part.mul_(s).masked_fill_(flat, 0.0))
-    return grad_p, grad_q
+        classes, lse = _compare(_log_weights(p[block], q[block], log_prob, temperature))
+        value = values[block].reshape(-1, 1)
+        outer = slope[block].reshape(-1, 1) / temperature * generator.finish_slope(value)
+        flat = (outer == 0) | (value == inf)
+        sides = zip(grads, log_prob, (classes.p, classes.q), generator.slopes(classes), lse, strict=True)
+        for grad, is_log, share, part, log_mass in sides:
+            if grad is not None:
+                part = part - share * row_sums(part).unsqueeze(-1)
+                part = part if is_log else part.div_(share * log_mass.exp().unsqueeze(-1))
+                _store(grad[block], part.mul_(outer).masked_fill_(flat, 0.0))
+    return grads[0], grads[1]
 
 
 def _store(grad: Tensor, part: Tensor) -> None:
@@ -97,18 +102,17 @@ def _log_weights(p: Tensor, q: Tensor, log_prob: tuple[bool, bool], temperature:
 
 
 def _compare(weights: Tensor) -> _Block:
-    """From log-weights, which are used up, to delta, p and q."""
-    a, b = weights.unbind()
+    """From log-weights, which are used up."""
     top = weights.amax(-1, keepdim=True)
     weights.sub_(top)
-    delta = a - b
-    total = row_sums(weights.exp_()).unsqueeze(-1)
+    delta = weights[0] - weights[1]
+    shares = weights.exp()
+    total = row_sums(shares).unsqueeze(-1)
     log_total = total.log()
-    delta.sub_(log_total[0] - log_total[1])
-    delta.nan_to_num_(nan=0.0, posinf=inf, neginf=_FLOOR).clamp_(min=_FLOOR)  # NaN: a = b = -inf
-    weights.div_(total)
-    p = torch.maximum(a, b * exp(_FLOOR)).clamp_(min=torch.finfo(a.dtype).tiny)  # p > 0 = q is infinite
-    return _Block(delta, p, b, (top + log_total).squeeze(-1))
+    delta.sub_(log_total[0] - log_total[1]).nan_to_num_(nan=0.0, posinf=inf, neginf=-inf)  # NaN: a = b = -inf
+    p, q = shares.div_(total).clamp_(min=torch.finfo(torch.float64).tiny)  # tiny * inf is inf: for p > 0 = q
+    log_p = weights[0].sub_(log_total[0])
+    return _Block(Classes(p, q, log_p, delta), (top + log_total).squeeze(-1))
 
 
 def row_sums(x: Tensor) -> Tensor:

@@ -1,0 +1,153 @@
+"""What all divergences are as metrics: rows joined to accumulators."""
+
+from abc import abstractmethod
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from typing import Any
+
+import torch
+from torch import Tensor
+from torchmetrics.utilities.distributed import gather_all_tensors
+
+from torchdivergence import _accumulators, _rows
+from torchdivergence._generators import Generator
+from torchdivergence._inputs import LogProb, NanPolicy, Reduction, Rows, check_nan_policy, check_rows, check_settings
+from torchdivergence._one_state import OneStateMetric, State
+from torchdivergence._reductions import reduce
+
+
+class Companions:
+    """The metrics of a collection, which share each batch's pass over the classes, and each synchronisation."""
+
+    def __init__(self, metrics: "list[DivergenceMetric]") -> None:
+        self.metrics = metrics
+        self.rows: Rows | None = None
+        self.values: dict[str, Tensor] = {}
+
+    @contextmanager
+    def one_pass(self, p: Tensor, q: Tensor, weights: Tensor | None = None) -> Iterator[None]:
+        """Within this, the metrics find the values of a batch made, for all of them at once."""
+        settings, generators = self.metrics[0]._settings, {m._generator.name: m._generator for m in self.metrics}
+        with torch.no_grad():
+            rows = check_rows(p, q, weights, settings)
+            values = _rows.divergences(
+                rows.p, rows.q, settings.log_prob, settings.temperature, tuple(generators.values())
+            )
+        try:
+            self.values, self.rows = dict(zip(generators, values, strict=True)), rows
+            yield
+        finally:
+            self.values, self.rows = {}, None
+
+    def compute(self) -> None:
+        """Compute the sums of all that have none yet, over all processes, with the collectives of one metric."""
+        metrics = [m for m in self.metrics if m._computed is None and m.compute_with_cache and not m._keeps_rows]
+        if not metrics:
+            return
+        first = metrics[0]
+        gather = first.dist_sync_fn or gather_all_tensors
+        states = gather(torch.stack([m._current for m in metrics]), group=first.process_group)
+        for metric, state in zip(metrics, torch.stack(states).sum(0), strict=True):
+            with suppress(ValueError):  # of nan_policy="raise": the metric will meet it again by itself
+                metric._computed = metric._read(state)  # type: ignore[assignment]
+
+
+class DivergenceMetric(OneStateMetric):
+    """A divergence of each row, reduced over all rows that ever came in."""
+
+    higher_is_better = False
+    plot_lower_bound = 0.0
+
+    _companions: Companions | None = None
+
+    def __init__(
+        self,
+        log_prob: LogProb = False,
+        reduction: Reduction = "mean",
+        *,
+        dim: int = -1,
+        temperature: float = 1.0,
+        base: float | None = None,
+        nan_policy: NanPolicy = "propagate",
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self._settings = check_settings(log_prob, reduction, dim, temperature, base, self._generator.in_nats)
+        self.log_prob, self.reduction, self.dim = log_prob, reduction, dim
+        self.temperature, self.base = temperature, base
+        self.nan_policy = check_nan_policy(nan_policy)
+        self._keeps_rows = self._settings.reduction == "none"
+        kind, (p, q) = "rows" if self._keeps_rows else "sums", self._settings.log_prob
+        name = f"{self._generator.name}_{kind}_log_prob_{p:d}{q:d}_dim{dim}_temperature{self._settings.temperature}"
+        self._keep(name, [] if self._keeps_rows else _accumulators.zeros())
+
+    @property
+    @abstractmethod
+    def _generator(self) -> Generator:
+        """The row of the table."""
+
+    @property
+    def n_invalid(self) -> int:
+        """How many of the rows that this process has seen are invalid. Reading it waits for the device."""
+        return self._count_invalid(self._current)
+
+    def update(self, p: Tensor, q: Tensor, weights: Tensor | None = None) -> None:
+        """Take a batch of rows in. If this raises, the metric is as it was before.
+
+        Args:
+            p: The first distribution of each row, classes along ``dim``.
+            q: The second; the shape of p.
+            weights: Weights of the rows, broadcastable to the batch shape (that of p without ``dim``).
+        """
+        self._take(self._evaluate(p, q, weights))
+
+    def plot(self, val: Tensor | Sequence[Tensor] | None = None, ax: Any = None) -> Any:
+        """Plot one value (by default that of ``compute``) or a sequence of them; needs matplotlib.
+
+        Args:
+            val: A value of ``compute`` or ``forward``, or a list of such.
+            ax: Matplotlib axes to draw on.
+
+        Returns:
+            The figure and the axes.
+        """
+        return self._plot(val, ax)
+
+    def _evaluate(self, p: Tensor, q: Tensor, weights: Tensor | None = None) -> tuple[Tensor, Rows]:
+        shared = self._companions
+        if shared and shared.rows:
+            return shared.values[self._generator.name], shared.rows
+        rows = check_rows(p, q, weights, self._settings)
+        log_prob, temperature = self._settings.log_prob, self._settings.temperature
+        return _rows.divergence(rows.p, rows.q, log_prob, temperature, self._generator), rows
+
+    def _before_compute(self) -> None:
+        if self._companions and self._to_sync and not self._is_synced and self.distributed_available_fn():
+            self._companions.compute()
+
+    def _add(self, state: State, batch: tuple[Tensor, Rows]) -> State:
+        values, rows = batch
+        if isinstance(state, list):  # as bits, which no cast of the module can round
+            state.append(_accumulators.weigh(values, rows.weights).flatten().view(torch.int64))
+            return state
+        return _accumulators.add(state, values, rows.weights, rows.items)
+
+    def _count_invalid(self, state: Tensor) -> int:
+        return int(state.view(torch.float64).isnan().sum()) if self._keeps_rows else _accumulators.totals(state).invalid
+
+    def _read(self, state: Tensor) -> Tensor:
+        if self.nan_policy == "raise" and (invalid := self._count_invalid(state)):
+            raise ValueError(
+                "with nan_policy='raise' every row must be two distributions, but NaN, +inf, a negative probability or "
+                f"no mass at all was found in {invalid} of them: mend them, mask them with weights of 0, or leave them "
+                "out with nan_policy='omit'."
+            )
+        omit = self.nan_policy == "omit"
+        if self._keeps_rows:
+            values = state.view(torch.float64)
+            return (values[~values.isnan()] if omit else values) / self._settings.log_base
+        totals = _accumulators.totals(state)
+        value = reduce(
+            totals._replace(invalid=0) if omit else totals, self._settings.reduction, self._settings.log_base
+        )
+        return torch.tensor(value, dtype=torch.float64, device=state.device)
