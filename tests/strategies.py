@@ -40,6 +40,22 @@ def logit_pairs(draw: st.DrawFn, masks: bool = True) -> tuple[Tensor, Tensor]:
 
 
 @st.composite
+def wide_pairs(draw: st.DrawFn) -> tuple[Tensor, Tensor]:
+    """Two rows of float32 logits of many classes: flat or rough, alike or not, with a few classes moved far."""
+    classes = draw(st.sampled_from([128, 200, 1000]))
+    generator = torch.Generator().manual_seed(draw(st.integers(0, 2**32)))
+    roughness, noise = (draw(st.sampled_from([0.0, 1e-3, 0.02, 1.0, 30.0])) for _ in range(2))
+    p = torch.randn(classes, generator=generator) * roughness
+    q = p + torch.randn(classes, generator=generator) * noise
+    for row in draw(st.sampled_from([(), (p,), (q,), (p, q), (p, p, q, q)])):
+        some = torch.randint(0, classes, (draw(st.sampled_from([1, 5, classes // 2])),), generator=generator)
+        row[some] = draw(st.sampled_from([-inf, FINFO_MIN, -1000.0, -104.0, -95.0, -30.0, 0.5, 3.0, 31.0, 1e30]))
+        if row.max() == -inf:
+            row[0] = 0.0
+    return p, q + draw(st.sampled_from([0.0, 64.0, -1e4]))
+
+
+@st.composite
 def splits(draw: st.DrawFn, rows: int) -> list[list[int]]:
     """The numbers 0 to rows - 1 in some order, cut into some batches; empty ones too."""
     order = draw(st.permutations(range(rows)))

@@ -19,7 +19,7 @@ BAD_TENSORS: dict[str, tuple[type[Exception], str, dict[str, Any]]] = {
     "scalar": (ValueError, "class dimension", {"p": torch.tensor(1.0), "q": torch.tensor(1.0)}),
     "weights that do not broadcast": (ValueError, r"\(2, 3\) .*\(3, 2\)", {"weights": torch.ones(3, 2)}),
     "weights with too many dimensions": (ValueError, r"\(2, 3\) .*\(1, 2, 3\)", {"weights": torch.ones(1, 2, 3)}),
-    "negative weights": (ValueError, "1 of them are not: -1.0", {"weights": torch.tensor([1.0, -1.0, 0.0])}),
+    "negative weights": (ValueError, "1 of them are not, -1.0 for one", {"weights": torch.tensor([1.0, -1.0, 0.0])}),
     "NaN weights": (ValueError, "finite and not negative", {"weights": torch.tensor([1.0, float("nan"), 0.0])}),
     "infinite weights": (ValueError, "finite and not negative", {"weights": torch.tensor([1.0, float("inf"), 0.0])}),
     "complex weights": (TypeError, "complex64", {"weights": torch.ones(3, dtype=torch.complex64)}),
@@ -27,6 +27,7 @@ BAD_TENSORS: dict[str, tuple[type[Exception], str, dict[str, Any]]] = {
     "integer logits": (TypeError, "torch.int64.*log_prob=False", {"p": torch.ones(2, 3, 4).long(), "log_prob": True}),
     "bool": (TypeError, "torch.bool", {"p": torch.ones(2, 3, 4).bool()}),
     "complex": (TypeError, "torch.complex64", {"q": torch.ones(2, 3, 4, dtype=torch.complex64)}),
+    "a sparse tensor": (TypeError, "dense.*sparse_coo.*to_dense", {"q": P.to_sparse()}),
     "a list": (TypeError, "p must be a tensor, but got list", {"p": [[0.5, 0.5]]}),
     "devices": (ValueError, "p is on cpu and q on meta", {"q": torch.empty(2, 3, 4, device="meta")}),
     "the device of weights": (ValueError, "on meta", {"weights": torch.empty(3, device="meta")}),
@@ -36,7 +37,13 @@ BAD_SETTINGS: dict[str, tuple[type[Exception], str, dict[str, Any]]] = {
     "log_prob": (TypeError, r"pair \(p, q\) of bools, but got 'yes'", {"log_prob": "yes"}),
     "log_prob of three": (TypeError, "pair", {"log_prob": (True, True, False)}),
     "base": (ValueError, "but got 1", {"base": 1}),
-    "negative base": (ValueError, "positive", {"base": -2.0}),
+    "base that turns signs round": (ValueError, "above 1", {"base": 0.5}),
+    "no reduction": (ValueError, "but got ''", {"reduction": ""}),
+    "temperature of nothing": (ValueError, "temperature must be above 0", {"log_prob": True, "temperature": 0}),
+    "huge temperature": (ValueError, "temperature must be above 0", {"log_prob": True, "temperature": 10**400}),
+    "temperature of another type": (TypeError, "must be a number, but got 'hot'", {"temperature": "hot"}),
+    "temperature of probabilities": (ValueError, "both p and q .*log_prob=True", {"temperature": 2.0}),
+    "negative base": (ValueError, "above 1 and below inf, but got -2.0", {"base": -2.0}),
     "dim that is no integer": (TypeError, "but got 1.5", {"dim": 1.5}),
 }
 
@@ -76,3 +83,16 @@ def test_unknown_policies_and_arguments_are_refused() -> None:
         KLDivergence(nan_policy="ignore")
     with pytest.raises(ValueError, match="reduce_fx"):
         KLDivergence(reduce_fx="sum")
+
+
+@pytest.mark.parametrize("number", [2, 2.0, torch.tensor(2.0)])
+def test_settings_may_be_any_kind_of_number(number: Any) -> None:
+    assert kl_divergence(P, P, True, base=number, temperature=number, dim=torch.tensor(-1)) == 0
+
+
+def test_settings_are_read_and_not_written() -> None:
+    metric = KLDivergence(True, "sum", base=2)
+    assert (metric.log_prob, metric.reduction, metric.dim, metric.temperature, metric.base) == (True, "sum", -1, 1.0, 2)
+    assert repr(metric) == "KLDivergence(log_prob=True, reduction='sum', base=2)"
+    with pytest.raises(AttributeError):
+        metric.base = None

@@ -6,13 +6,14 @@ import numpy as np
 import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from mpmath import mpf
 from scipy.special import rel_entr
 from torch import Tensor
 
 from reference import kl_divergence as true_kl
 from reference import near, relative_error
-from strategies import FINFO_MIN, logit_pairs
+from strategies import FINFO_MIN, logit_pairs, wide_pairs
 from torchdivergence.functional import kl_divergence
 
 CONTRACT = 2e-6  # relative error for float32, float16 and bfloat16
@@ -85,6 +86,32 @@ def test_any_row_is_right_or_infinite_and_never_nan(rows: tuple[Tensor, Tensor])
         assert relative_error(value, truth) <= CONTRACT
     else:
         assert abs(value - truth) <= 1e-15
+
+
+@settings(deadline=None, max_examples=300)
+@given(wide_pairs(), st.sampled_from([1.0, 2.0, 3.0, 1024.0]))
+def test_any_row_of_many_classes_is_right_or_infinite(rows: tuple[Tensor, Tensor], temperature: float) -> None:
+    p, q = rows
+    truth = true_kl(p.double() / temperature, q.double() / temperature, log_prob=True)
+    value = float(kl_divergence(p, q, True, temperature=temperature))
+    assert value >= 0
+    if truth >= 1e-9:
+        assert relative_error(value, truth) <= CONTRACT
+    else:
+        assert abs(value - truth) <= 1e-14
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+@pytest.mark.parametrize("classes", [10, 1000])
+def test_the_default_dtype_does_not_matter(dtype: torch.dtype, classes: int) -> None:
+    p, q = near(classes, 3.0, 0.01)
+    expected = row_value(p, q)
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(dtype)  # as Lightning does for precision="bf16-true"
+    try:
+        assert row_value(p, q) == expected
+    finally:
+        torch.set_default_dtype(before)
 
 
 @settings(deadline=None, max_examples=100)

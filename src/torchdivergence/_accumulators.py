@@ -21,6 +21,7 @@ _FRACTION = 52  # mantissa bits that a float64 stores
 _HALF = 26
 _INF = 0x7FF << _FRACTION  # the bits of +inf; those of a NaN are larger
 _COLUMNS = 2049  # the 2047 exponents of finite values, then +inf, then NaN
+_PIECE = 1 << 16  # rows that are added at a time, for what they need meanwhile
 _SHIFTS = 0, _HALF, _FRACTION  # of low halves, of high halves, and of the leading bits, one for each value
 _UNIT = 1 << 1074  # integers are read in units of 2**-1074, the smallest float64
 
@@ -45,9 +46,9 @@ class Totals(NamedTuple):
     """How many of them have NaN for a value."""
 
 
-def zeros() -> Tensor:
+def zeros(device: torch.device | None = None) -> Tensor:
     """The state that has seen nothing."""
-    return torch.zeros(_ITEMS + 1, dtype=torch.int64)
+    return torch.zeros(_ITEMS + 1, dtype=torch.int64, device=device)
 
 
 def weigh(values: Tensor, weights: Tensor | None) -> Tensor:
@@ -64,24 +65,30 @@ def add(state: Tensor, values: Tensor, weights: Tensor | None, items: int) -> Te
         weights: Float64 of the same shape, finite and >= 0; None for 1 each.
         items: Number of items along the first batch dimension.
     """
-    values = weigh(values, weights)
-    if weights is None:
-        state = _add(state, _VALUES, values, None)
-    else:
-        kept, valid = weights != 0, ~values.isnan()
-        state = _add(state, _VALUES, values, kept)
-        state = _add(state, _WEIGHTS, weights.where(valid, 0.0), kept & valid)
+    state = state.clone()
     state[_ITEMS:].add_(items)
+    if weights is None:
+        for part in _pieces(values):
+            _add_(state, _VALUES, part, torch.ones_like(part, dtype=torch.int64))
+        return state
+    for part, weight in zip(_pieces(values), _pieces(weights), strict=True):
+        weighed, kept = weigh(part, weight), weight != 0
+        valid = ~weighed.isnan()
+        _add_(state, _VALUES, weighed, kept.long())
+        _add_(state, _WEIGHTS, weight.where(valid, 0.0), (kept & valid).long())
     return state
 
 
-def _add(state: Tensor, bank: int, numbers: Tensor, counted: Tensor | None) -> Tensor:
-    bits = numbers.abs().flatten().view(torch.int64)  # abs: a NaN may carry a sign
+def _pieces(x: Tensor) -> tuple[Tensor, ...]:
+    return torch.split(x.flatten(), _PIECE)
+
+
+def _add_(state: Tensor, bank: int, numbers: Tensor, count: Tensor) -> None:
+    bits = numbers.abs().view(torch.int64)  # abs: a NaN may carry a sign
     columns = (bits >> _FRACTION).add_(bits > _INF)
     low, high = bits & (1 << _HALF) - 1, (bits >> _HALF) & (1 << _HALF) - 1
-    count = torch.ones_like(bits) if counted is None else counted.flatten().long()
     lines = torch.arange(bank, bank + 3 * _COLUMNS, _COLUMNS, device=bits.device).unsqueeze(1)
-    return state.index_add(0, (columns + lines).flatten(), torch.stack([low, high, count]).flatten())
+    state.index_add_(0, (columns + lines).flatten(), torch.stack([low, high, count]).flatten())
 
 
 def totals(state: Tensor) -> Totals:

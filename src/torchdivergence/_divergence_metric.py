@@ -52,6 +52,11 @@ class Companions:
                 metric._computed = metric._read(state)  # type: ignore[assignment]
 
 
+def _setting(name: str) -> Any:
+    """A setting to read: what it decided is not undone by writing it."""
+    return property(lambda metric: metric._given[name], doc=f"The ``{name}`` that was given.")
+
+
 class DivergenceMetric(OneStateMetric):
     """A divergence of each row, reduced over all rows that ever came in."""
 
@@ -73,13 +78,32 @@ class DivergenceMetric(OneStateMetric):
     ) -> None:
         super().__init__(**kwargs)
         self._settings = check_settings(log_prob, reduction, dim, temperature, base, self._generator.in_nats)
-        self.log_prob, self.reduction, self.dim = log_prob, reduction, dim
-        self.temperature, self.base = temperature, base
+        self._given = {
+            "log_prob": log_prob,
+            "reduction": reduction,
+            "dim": dim,
+            "temperature": temperature,
+            "base": base,
+        }
         self.nan_policy = check_nan_policy(nan_policy)
         self._keeps_rows = self._settings.reduction == "none"
         kind, (p, q) = "rows" if self._keeps_rows else "sums", self._settings.log_prob
         name = f"{self._generator.name}_{kind}_log_prob_{p:d}{q:d}_dim{dim}_temperature{self._settings.temperature}"
+        name = name.replace(".", "_")  # a dot would part it in a state_dict
         self._keep(name, [] if self._keeps_rows else _accumulators.zeros())
+
+    log_prob = _setting("log_prob")
+    reduction = _setting("reduction")
+    dim = _setting("dim")
+    temperature = _setting("temperature")
+    base = _setting("base")
+
+    def extra_repr(self) -> str:
+        """The settings that are not the usual ones."""
+        usual = {"log_prob": False, "reduction": "mean", "dim": -1, "temperature": 1.0, "base": None}
+        given = [f"{name}={value!r}" for name, value in self._given.items() if value != usual[name]]
+        policy = [f"nan_policy={self.nan_policy!r}"] if self.nan_policy != "propagate" else []
+        return ", ".join([*self._generator.name.split(":")[1:], *given, *policy])
 
     @property
     @abstractmethod

@@ -44,7 +44,9 @@ Args:
 
 Returns:
     The value in float64. It is NaN for a row that holds NaN, a negative probability or +inf, or that has no mass
-    at all, and infinite where the formula is. 0 log 0 is 0. With no rows, ``"mean"`` and ``"batchmean"`` give NaN.
+    at all, and infinite where the formula is. 0 log 0 is 0. With no rows, or none of positive
+    weight, ``"mean"`` gives NaN. On the CPU a reduced value has the metric's bits; elsewhere rows are added by torch,
+    so that nobody waits.
 
     Gradients reach p and q. They are finite wherever the value is: slopes that are infinite, where p or q is 0,
     stop at p / q = exp(60) or exp(-60); they are 0 in rows of infinite value.
@@ -73,7 +75,7 @@ Args:
         have no mass at all:
 
         - ``"propagate"``: the value is NaN;
-        - ``"omit"``: they are left out, and ``n_invalid`` tells how many;
+        - ``"omit"``: they are left out, and ``n_invalid`` tells how many (``"batchmean"`` still divides by all items);
         - ``"raise"``: ``compute`` raises. (``update`` does not wait for the device to look.)
     kwargs: Those of :class:`torchmetrics.Metric`.
 

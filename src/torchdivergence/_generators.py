@@ -63,12 +63,22 @@ class Generator:
     """The derivative of that, as a function of the value."""
 
 
+def _infinite(terms: Tensor) -> Tensor:
+    """In place: 0 * inf, of a share too small for float64 and of none beside it, is inf."""
+    return terms.nan_to_num_(nan=math.inf, posinf=math.inf, neginf=-math.inf)
+
+
+def _zero(terms: Tensor) -> Tensor:
+    """In place: 0 / 0, of a class without mass, is 0."""
+    return terms.nan_to_num_(nan=0.0, posinf=math.inf, neginf=-math.inf)
+
+
 def _kl(c: Classes) -> Tensor:
-    return c.delta.clamp(min=_FLOOR).mul_(c.p).sub_(c.difference)
+    return _infinite(c.delta.clamp(min=_FLOOR).mul_(c.p)).sub_(c.difference)
 
 
 def _reverse_kl(c: Classes) -> Tensor:
-    return c.delta.clamp(max=-_FLOOR).mul_(c.q).neg_().add_(c.difference)
+    return _infinite(c.delta.neg().clamp_(min=_FLOOR).mul_(c.q)).add_(c.difference)
 
 
 def _by_log_p(c: Classes) -> Tensor:
@@ -104,7 +114,7 @@ JEFFREYS = Generator(
     formula=r"\sum_i (p_i - q_i) \log \frac{p_i}{q_i}",
     source='H. Jeffreys, "An invariant form for the prior probability in estimation problems", '
     "Proc. R. Soc. Lond. A 186 (1946)",
-    term=lambda c: c.difference * c.delta,
+    term=lambda c: _infinite(c.difference * c.delta),
     slopes=lambda c: (_by_log_p(c) + c.difference, _by_log_q(c) - c.difference),
 )
 
@@ -122,7 +132,7 @@ SQUARED_HELLINGER = Generator(
     name="squared_hellinger_distance",
     formula=r"\frac12 \sum_i \bigl(\sqrt{p_i} - \sqrt{q_i}\bigr)^2",
     source='A. B. Tsybakov, "Introduction to Nonparametric Estimation" (2009), definition 2.3, halved',
-    term=lambda c: (c.gap / (c.p.sqrt() + c.q.sqrt())).square_().div_(2),
+    term=lambda c: _zero(c.gap / (c.p.sqrt() + c.q.sqrt())).square_().div_(2),
     slopes=lambda c: ((c.p * c.q).sqrt() / -2, (c.p * c.q).sqrt() / -2),
     largest=1.0,
     in_nats=False,
@@ -140,7 +150,7 @@ CHI_SQUARED = Generator(
     name="chi_squared_divergence",
     formula=r"\sum_i \frac{(p_i - q_i)^2}{q_i}",
     source='A. B. Tsybakov, "Introduction to Nonparametric Estimation" (2009), section 2.4, after K. Pearson (1900)',
-    term=lambda c: torch.expm1(c.delta).mul_(c.difference),
+    term=lambda c: _infinite(torch.expm1(c.delta).mul_(c.difference)),
     slopes=lambda c: (2 * c.p * c.delta.exp(), -c.p * c.delta.exp()),
     in_nats=False,
 )
@@ -170,7 +180,7 @@ def jensen_shannon(beta: float) -> Generator:
 
     def parts(c: Classes) -> tuple[Tensor, Tensor]:
         """Of D(p || m) and D(q || m)."""
-        step = c.difference / (beta * c.p + (1 - beta) * c.q)
+        step = _zero(c.difference / (beta * c.p + (1 - beta) * c.q))
         nearest = -1 + 2.0**-53  # where p = 0 this stands for -1: p log(p / m) is 0
         of_p = (step * (1 - beta)).clamp_(min=nearest).log1p_().mul_(c.p)
         of_q = (step * -beta).clamp_(min=nearest).log1p_().mul_(c.q)
@@ -199,7 +209,7 @@ def alpha_divergence(alpha: float) -> Generator:
 
     def term(c: Classes) -> Tensor:
         powers = torch.expm1(rate(c) * c.delta.abs()).mul_(torch.maximum(c.p, c.q))  # less the larger of p and q
-        return powers.sub_(rate(c) * c.gap).div_(scale)
+        return _infinite(powers).sub_(rate(c) * c.gap).div_(scale)
 
     def slopes(c: Classes) -> tuple[Tensor, Tensor]:
         powers = torch.exp(rate(c) * c.delta.abs()).mul_(torch.maximum(c.p, c.q))

@@ -5,7 +5,8 @@ divergence is. Values are looked at on the CPU only: on another device a look wo
 """
 
 import math
-from typing import Literal, NamedTuple, get_args
+import operator
+from typing import Literal, NamedTuple, SupportsFloat, SupportsIndex, get_args
 
 import torch
 from torch import Tensor
@@ -66,6 +67,8 @@ def _check_dtype(name: str, values: Tensor, is_log: bool) -> None:
         raise TypeError(f"{name} must be a tensor, but got {type(values).__name__}: use torch.as_tensor({name}).")
     if values.ndim == 0:
         raise ValueError(f"{name} must have a class dimension, but got a single number.")
+    if values.layout != torch.strided or values.is_nested:
+        raise TypeError(f"{name} must be a dense tensor, but its layout is {values.layout}: use {name}.to_dense().")
     if values.dtype == torch.bool or values.is_complex():
         raise TypeError(f"{name} must hold real numbers, but its dtype is {values.dtype}.")
     if is_log and not values.is_floating_point():
@@ -90,7 +93,7 @@ def _check_weights(weights: Tensor, p: Tensor) -> Tensor:
     except RuntimeError:
         raise ValueError(
             f"weights must broadcast to the batch shape {tuple(batch)} (that of p without its class dimension), "
-            f"but are {_shape(weights)}."
+            f"but are {_shape(weights)}. Weights of the items of a batch need a dimension more: weights[:, None]."
         ) from None
     if weights.dtype == torch.bool:
         return expanded
@@ -99,7 +102,10 @@ def _check_weights(weights: Tensor, p: Tensor) -> Tensor:
         return expanded.masked_fill(~valid, math.nan)  # such a row is invalid, as compute() will tell
     if not valid.all():
         worst, number = values[~valid][0].item(), int((~valid).sum())
-        raise ValueError(f"weights must be finite and not negative, but {number} of them are not: {worst}, say.")
+        raise ValueError(
+            f"weights must be finite and not negative, but {number} of them are not, {worst} for one: give 0 to rows "
+            "that are to be left out."
+        )
     return expanded
 
 
@@ -109,18 +115,26 @@ def check_settings(
     """The settings in their simplest form."""
     if base is not None and not in_nats:
         raise ValueError(f"base={base!r} is a unit of logarithms, which this divergence does not have: leave it out.")
-    if isinstance(dim, bool) or not isinstance(dim, int):
+    if isinstance(dim, bool) or not isinstance(dim, SupportsIndex):
         raise TypeError(f"dim must be an integer, but got {dim!r}.")
-    _check_choice("reduction", reduction or "none", ("mean", "batchmean", "sum", "none"))
+    name = "none" if reduction is None else reduction
+    _check_choice("reduction", name, ("mean", "batchmean", "sum", "none"))
     flags = _check_log_prob(log_prob)
-    return Settings(flags, reduction or "none", dim, _check_temperature(temperature, flags), _check_base(base))
+    log_base = 1.0 if base is None else math.log(check_parameter("base", base, 1, math.inf))
+    return Settings(flags, name, operator.index(dim), _check_temperature(temperature, flags), log_base)
 
 
 def check_parameter(name: str, value: float, low: float, high: float) -> float:
-    """A finite number strictly between two bounds."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not low < value < high:
-        raise ValueError(f"{name} must be a number between {low} and {high}, both excluded, but got {value!r}.")
-    return float(value)
+    """A number strictly between two bounds."""
+    if isinstance(value, bool) or not isinstance(value, SupportsFloat):
+        raise TypeError(f"{name} must be a number, but got {value!r}.")
+    try:
+        number = float(value)
+    except (OverflowError, ValueError):
+        number = math.nan
+    if not low < number < high:
+        raise ValueError(f"{name} must be above {low} and below {high}, but got {value!r}.")
+    return number
 
 
 def check_nan_policy(nan_policy: NanPolicy) -> NanPolicy:
@@ -139,22 +153,13 @@ def _check_log_prob(log_prob: LogProb) -> tuple[bool, bool]:
 
 
 def _check_temperature(temperature: float, log_prob: tuple[bool, bool]) -> float:
-    if isinstance(temperature, bool) or not isinstance(temperature, int | float) or not 0 < temperature < math.inf:
-        raise ValueError(f"temperature must be a positive number, but got {temperature!r}.")
-    if temperature != 1 and not all(log_prob):
+    number = check_parameter("temperature", temperature, 0, math.inf)
+    if number != 1 and not all(log_prob):
         raise ValueError(
-            f"temperature={temperature} divides logits, so both p and q must be such (log_prob=True), but log_prob is "
-            f"{log_prob}. Probabilities can be given as their logarithms."
+            f"temperature={temperature!r} divides logits, so both p and q must be such (log_prob=True), but log_prob "
+            f"is {log_prob}. Probabilities can be given as their logarithms."
         )
-    return float(temperature)
-
-
-def _check_base(base: float | None) -> float:
-    if base is None:
-        return 1.0
-    if isinstance(base, bool) or not isinstance(base, int | float) or not (0 < base < math.inf and base != 1):
-        raise ValueError(f"base must be None (nats) or a positive number other than 1 (2: bits), but got {base!r}.")
-    return math.log(base)
+    return number
 
 
 def _check_choice(argument: str, value: object, choices: tuple[str, ...]) -> None:

@@ -85,9 +85,9 @@ class OneStateMetric(Metric):
     def _merge(self, state: State) -> None:
         # a list may be shared, too: a MetricCollection lets equal metrics have one, and calls the forward of each
         own = getattr(self, self._name)
-        if isinstance(own, list) and isinstance(state, Tensor):
-            state = [state]
-        setattr(self, self._name, own + state)
+        parts = [x.to(self.device) for x in ([state] if isinstance(state, Tensor) else state)]
+        merged = own + parts if isinstance(own, list) else own + parts[0]
+        setattr(self, self._name, merged)
 
     def _value_of(self, batch: State) -> Tensor:
         """The value over one batch, of all processes if ``dist_sync_on_step`` is set."""
@@ -114,6 +114,7 @@ class OneStateMetric(Metric):
 
     def merge_state(self, incoming_state: "dict[str, Any] | Metric") -> None:
         """Add the state of another metric of the same configuration, or a dict of its state."""
+        self._refuse_if_synced()
         if not isinstance(incoming_state, Metric | dict):
             raise ValueError(
                 f"merge_state needs a metric or a dict of its state, but got {type(incoming_state).__name__}."

@@ -292,6 +292,6 @@ def _evaluate(
     divisor = {"mean": weight, "batchmean": rows.items, "sum": 1}[settings.reduction]
     value: Tensor = weighed.sum() / divisor / settings.log_base
     if value.device.type == "cpu":  # nothing to wait for: the bits that the metric gives
-        state = _accumulators.add(_accumulators.zeros(), values.detach(), rows.weights, rows.items)
+        state = _accumulators.add(_accumulators.zeros(values.device), values.detach(), rows.weights, rows.items)
         value.detach().fill_(reduce(_accumulators.totals(state), settings.reduction, settings.log_base))
     return value

@@ -21,9 +21,11 @@ from torch import Tensor
 
 from torchdivergence._generators import Classes, Generator
 
+NARROW = (torch.float16, torch.bfloat16, torch.float32)
 _BLOCK = 1 << 16  # numbers in a block
 _SERIAL = 1 << 15  # a sum of fewer numbers is never shared out among torch's threads
 _SEGMENT = 1 << 12
+_TINY = torch.finfo(torch.float64).tiny  # for slopes by a probability, which divide by it
 
 
 class _Block(NamedTuple):
@@ -45,7 +47,7 @@ def divergences(
     """See :func:`torchdivergence._rows.divergences`."""
     values = tuple(torch.empty(p.shape[:-1], dtype=torch.float64, device=p.device) for _ in generators)
     for block in blocks(p.shape, _BLOCK):
-        classes, lse = _compare(_log_weights(p[block], q[block], log_prob, temperature))
+        classes, lse = _compare(_log_weights(p[block], q[block], log_prob), temperature)
         valid = lse.mul(0).sum(0)  # 0, or NaN where p or q is no distribution
         for generator, value in zip(generators, values, strict=True):
             total = row_sums(generator.term(classes)).clamp_(min=0)
@@ -71,7 +73,7 @@ def gradients(
     """
     grads = tuple(torch.empty_like(x) if need else None for x, need in zip((p, q), needed, strict=True))
     for block in blocks(p.shape, _BLOCK):
-        classes, lse = _compare(_log_weights(p[block], q[block], log_prob, temperature))
+        classes, lse = _compare(_log_weights(p[block], q[block], log_prob), temperature, _TINY)
         value = values[block].reshape(-1, 1)
         outer = slope[block].reshape(-1, 1) / temperature * generator.finish_slope(value)
         flat = (outer == 0) | (value == inf)
@@ -89,29 +91,33 @@ def _store(grad: Tensor, part: Tensor) -> None:
     grad.copy_(part.clamp_(-limit, limit).view(grad.shape))
 
 
-def _log_weights(p: Tensor, q: Tensor, log_prob: tuple[bool, bool], temperature: float) -> Tensor:
+def _log_weights(p: Tensor, q: Tensor, log_prob: tuple[bool, bool]) -> Tensor:
     """A block's log-weights in float64, ``[2, rows, classes]``, in memory of their own."""
     weights = torch.empty(2, *p.shape, dtype=torch.float64, device=p.device)
     for x, given, is_log in zip(weights.unbind(), (p, q), log_prob, strict=True):
         x.copy_(given)
         if not is_log:
             x.log_()
-    if temperature != 1:
-        weights.div_(temperature)
     return weights.view(2, -1, p.shape[-1])
 
 
-def _compare(weights: Tensor) -> _Block:
-    """From log-weights, which are used up."""
+def _compare(weights: Tensor, temperature: float, least: float = 0.0) -> _Block:
+    """From log-weights, which are used up; with shares of at least so much."""
     top = weights.amax(-1, keepdim=True)
     weights.sub_(top)
     delta = weights[0] - weights[1]
+    if temperature != 1:
+        for x in (top, weights, delta):
+            x.div_(temperature)
     shares = weights.exp()
     total = row_sums(shares).unsqueeze(-1)
     log_total = total.log()
     delta.sub_(log_total[0] - log_total[1]).nan_to_num_(nan=0.0, posinf=inf, neginf=-inf)  # NaN: a = b = -inf
-    p, q = shares.div_(total).clamp_(min=torch.finfo(torch.float64).tiny)  # tiny * inf is inf: for p > 0 = q
+    shares.div_(total)
+    if least:
+        shares.clamp_(min=least)
     log_p = weights[0].sub_(log_total[0])
+    p, q = shares.unbind()
     return _Block(Classes(p, q, log_p, delta), (top + log_total).squeeze(-1))
 
 

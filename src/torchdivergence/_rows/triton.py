@@ -14,17 +14,15 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from torchdivergence._generators import Generator
+from torchdivergence._generators import KL, Generator
+from torchdivergence._rows import eager
 
 _CHUNK = 4096
 
 
-_DTYPES = (torch.float16, torch.bfloat16, torch.float32)
-
-
 def suits(p: Tensor, q: Tensor, generator: Generator) -> bool:
     """Whether these rows are for here; their number has no say in it."""
-    return p.is_cuda and p.dtype in _DTYPES and q.dtype in _DTYPES and generator.name == "kl_divergence"
+    return p.is_cuda and p.dtype in eager.NARROW and q.dtype in eager.NARROW and generator is KL
 
 
 def divergence(p: Tensor, q: Tensor, log_prob: tuple[bool, bool], temperature: float) -> Tensor:
