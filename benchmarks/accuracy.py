@@ -1,7 +1,5 @@
 """KL divergence by three libraries against 50-digit arithmetic, as a Markdown table.
 
-Each cell has the mean over the rows and, in brackets, the relative error of the worst row.
-
 python -m benchmarks.accuracy
 """
 
@@ -9,17 +7,21 @@ import math
 from collections.abc import Iterator
 from typing import NamedTuple
 
-import mpmath
 import numpy as np
 import torch
 import torchmetrics
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
+from benchmarks.report import Section, paragraphs, table
+from tests.reference import kl_divergence, near
 from torchdivergence import KLDivergence
 
-ROWS = 8
+SPREAD = 3.0
 UPDATES = 10**7
+TEXT = """\
+The mean over the rows ({}) of float32 logits and, in brackets, the relative error of the worst row, against arithmetic
+with 50 digits. The last line is the mean of one row over and over, added to a float32 sum as torchmetrics adds it."""
 
 
 class Case(NamedTuple):
@@ -32,18 +34,9 @@ class Case(NamedTuple):
     ours: list[float]
 
 
-def true_kl(p_logits: Tensor, q_logits: Tensor) -> list[float]:
-    """The KL of exactly these logits, with 50 digits."""
-    with mpmath.workdps(50):
-        return [float(_true_row(a, b)) for a, b in zip(p_logits.tolist(), q_logits.tolist(), strict=True)]
-
-
-def _true_row(a: list[float], b: list[float]) -> mpmath.mpf:
-    pairs = [(mpmath.mpf(x), mpmath.mpf(y)) for x, y in zip(a, b, strict=True) if x != -math.inf]
-    p = [mpmath.exp(x) for x, _ in pairs]
-    total_p, total_q = mpmath.fsum(p), mpmath.fsum(mpmath.exp(y) for y in b)
-    gain = mpmath.fsum(w * (x - y) for w, (x, y) in zip(p, pairs, strict=True)) / total_p
-    return gain - mpmath.log(total_p) + mpmath.log(total_q)
+def true_kl(p: Tensor, q: Tensor, log_prob: bool) -> list[float]:
+    """The KL of exactly these rows."""
+    return [float(kl_divergence(*rows, log_prob)) for rows in zip(p, q, strict=True)]
 
 
 def compare(name: str, p_logits: Tensor, q_logits: Tensor) -> Case:
@@ -54,19 +47,12 @@ def compare(name: str, p_logits: Tensor, q_logits: Tensor) -> Case:
     theirs.update(p_logits.softmax(-1), q_logits.softmax(-1))
     ours.update(p_logits, q_logits)
     values = (rows, theirs.compute(), ours.compute())
-    return Case(name, true_kl(p_logits, q_logits), *(x.tolist() for x in values))
+    return Case(name, true_kl(p_logits, q_logits, log_prob=True), *(x.flatten().tolist() for x in values))
 
 
-def near(classes: int, noise: float) -> tuple[Tensor, Tensor]:
-    """Logits, and the same with a little noise: KL is about half the square of the noise."""
-    generator = torch.Generator().manual_seed(classes)
-    p = 3 * torch.randn(ROWS, classes, generator=generator)
-    return p, p + noise * torch.randn(ROWS, classes, generator=generator)
-
-
-def masked(both: bool) -> tuple[Tensor, Tensor]:
+def masked(rows: int, both: bool) -> tuple[Tensor, Tensor]:
     """Logits with half of the classes ruled out by -inf: the same in p and q, or in p alone."""
-    p, q = near(1000, 0.1)
+    p, q = near((rows, 1000), SPREAD, 0.1)
     p[:, ::2] = -math.inf
     if both:
         q[:, ::2] = -math.inf
@@ -85,16 +71,16 @@ def drift() -> Case:
     ours = KLDivergence()
     for _ in range(10):
         ours.update(p.expand(UPDATES // 10, 3), q.expand(UPDATES // 10, 3))
-    true = true_kl(p.double().log(), q.double().log())
-    return Case(f"3 classes, {UPDATES:,} updates", true, [], [float(total) / UPDATES], [ours.compute().item()])
+    mean = [float(total) / UPDATES]
+    return Case(f"3 classes, {UPDATES:,} updates", true_kl(p, q, log_prob=False), [], mean, [ours.compute().item()])
 
 
-def cases() -> Iterator[Case]:
-    yield compare("10 classes", *near(10, 1.1e-2))
-    yield compare("32,000 classes", *near(32_000, 1e-3))
-    yield compare("128,256 classes", *near(128_256, 1e-4))
-    yield compare("1000 classes, half of them -inf in p and q", *masked(both=True))
-    yield compare("1000 classes, half of them -inf in p", *masked(both=False))
+def cases(rows: int) -> Iterator[Case]:
+    yield compare("10 classes", *near((rows, 10), SPREAD, 1.1e-2))
+    yield compare("32,000 classes", *near((rows, 32_000), SPREAD, 1e-3))
+    yield compare("128,256 classes", *near((rows, 128_256), SPREAD, 1e-4))
+    yield compare("1000 classes, half of them -inf in p and q", *masked(rows, both=True))
+    yield compare("1000 classes, half of them -inf in p", *masked(rows, both=False))
     yield drift()
 
 
@@ -110,12 +96,15 @@ def cell(values: list[float], true: list[float]) -> str:
     return f"{mean:.3g} ({worst:.0e})" + (f", {negative} of {len(values)} rows < 0" if negative else "")
 
 
-def main() -> None:
-    print("| Case | true KL | `F.kl_div` | torchmetrics | torchdivergence |")
-    print("|---|---|---|---|---|")
-    for name, true, *values in cases():
-        print("|", " | ".join([name, f"{math.fsum(true) / len(true):.3g}", *(cell(x, true) for x in values)]), "|")
+def measure(quick: bool) -> Section:
+    rows = 1 if quick else 8
+    lines = (
+        [name, f"{math.fsum(true) / len(true):.3g}", *(cell(x, true) for x in values)]
+        for name, true, *values in cases(rows)
+    )
+    head = ["Case", "true KL", "`F.kl_div`", "torchmetrics", "torchdivergence"]
+    return Section("Accuracy", paragraphs(TEXT.format(rows), table(head, lines)))
 
 
 if __name__ == "__main__":
-    main()
+    print(measure(quick=False).body)

@@ -40,9 +40,17 @@ def relative_error(value: Tensor | float, truth: mpf) -> float:
     return float(abs(value - truth) / truth) if truth and mpmath.isfinite(truth) else float("inf")
 
 
-def near(classes: int, spread: float, noise: float, dtype: torch.dtype = torch.float32, seed: int = 0) -> list[Tensor]:
-    """Two rows of logits: normal ones, and the same with normal noise."""
-    generator = torch.Generator().manual_seed(seed)
-    a = torch.randn(classes, generator=generator, dtype=torch.float64) * spread
-    b = a + torch.randn(classes, generator=generator, dtype=torch.float64) * noise
-    return [a.to(dtype), b.to(dtype)]
+def near(
+    shape: int | tuple[int, ...],
+    spread: float,
+    noise: float,
+    dtype: torch.dtype = torch.float32,
+    seed: int = 0,
+    device: str = "cpu",
+) -> tuple[Tensor, Tensor]:
+    """Two tensors of logits, classes last: normal ones, and the same with normal noise."""
+    generator = torch.Generator(device).manual_seed(seed)
+    size = (shape,) if isinstance(shape, int) else shape
+    a = torch.randn(size, generator=generator, dtype=torch.float64, device=device) * spread
+    b = a + torch.randn(size, generator=generator, dtype=torch.float64, device=device) * noise
+    return a.to(dtype), b.to(dtype)

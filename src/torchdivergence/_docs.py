@@ -33,7 +33,8 @@ _FUNCTION = """{own}
 
 Each row is normalised first. A row's value is never negative{zero}{bound}.
 Its relative error is at most 2e-6, for float16, bfloat16 and float32 inputs, whose numbers are taken as exact,
-if the value is at least 1e-9 (for probabilities 1e-7); for float64 it is at most 1e-12 from 1e-6 on.
+if the value is at least 1e-9 (for probabilities 1e-7); for float64 it is at most 1e-12 from 1e-6 on (total variation
+and Hellinger, which are of first order in p - q: from 1e-3 on).
 
 Args:
     p: The first distribution of each row (data, teacher, reference): any shape, classes along ``dim``.

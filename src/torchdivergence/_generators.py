@@ -14,8 +14,10 @@ from functools import cache, cached_property
 import torch
 from torch import Tensor
 
+from torchdivergence._sums import row_sums
+
 _FLOOR = -800.0  # exp of this is 0 in float64: below it x log x counts as 0
-_STEEP = 60.0  # slopes that are infinite where p or q is 0 stop at p / q = exp(60) or exp(-60)
+_STEEP = 60.0
 
 
 class Classes:
@@ -33,6 +35,16 @@ class Classes:
     def difference(self) -> Tensor:
         """What p has more than q."""
         return torch.copysign(self.gap, self.delta)
+
+    @cached_property
+    def near_zero(self) -> "Classes":
+        """For slopes by probabilities, which may be infinite at 0: there p / q is made exp(60) or exp(-60)."""
+        step, least = math.exp(-_STEEP), torch.finfo(torch.float64).tiny
+        no_p, no_q = self.delta == -math.inf, self.delta == math.inf
+        p = torch.where(no_p, self.q * step, self.p).clamp_(min=least)
+        q = torch.where(no_q, self.p * step, self.q).clamp_(min=least)
+        log_p = torch.where(no_p, self.q.log() - _STEEP, self.log_p).clamp_(min=math.log(least))
+        return Classes(p, q, log_p, self.delta.nan_to_num(posinf=_STEEP, neginf=-_STEEP))
 
 
 def _as_it_is(total: Tensor, classes: Classes) -> Tensor:  # noqa: ARG001
@@ -82,15 +94,29 @@ def _reverse_kl(c: Classes) -> Tensor:
 
 
 def _by_log_p(c: Classes) -> Tensor:
-    return c.delta.clamp(min=-_STEEP).mul_(c.p)
+    return _zero(c.delta * c.p)
 
 
 def _by_log_q(c: Classes) -> Tensor:
-    return c.delta.clamp(max=_STEEP).mul_(c.q).neg_()
+    return _zero(c.delta * -c.q)
 
 
 def _entropy(c: Classes) -> Tensor:
     return c.log_p.clamp(min=_FLOOR).mul_(c.p).neg_()
+
+
+def _chi_squared(c: Classes) -> Tensor:
+    near = torch.expm1(c.delta).mul_(c.difference)
+    far = (c.log_p + c.delta).exp_().mul_(torch.expm1(-c.delta).square_())  # p**2 / q may be a number where p is none
+    return _infinite(torch.where(c.delta > 1, far, near))
+
+
+def _sharpened(total: Tensor, c: Classes) -> Tensor:
+    """Entropy of a row with one large p: from the sum of the others, which has more digits than its log p has."""
+    large = c.p > 0.5
+    log_large = torch.where(large, c.log_p, -math.inf).amax(-1)
+    error = log_large - torch.log1p(-row_sums(c.p.masked_fill(large, 0.0)))
+    return torch.where(log_large > -math.inf, total + error, total).clamp_(min=0)
 
 
 KL = Generator(
@@ -150,8 +176,8 @@ CHI_SQUARED = Generator(
     name="chi_squared_divergence",
     formula=r"\sum_i \frac{(p_i - q_i)^2}{q_i}",
     source='A. B. Tsybakov, "Introduction to Nonparametric Estimation" (2009), section 2.4, after K. Pearson (1900)',
-    term=lambda c: _infinite(torch.expm1(c.delta).mul_(c.difference)),
-    slopes=lambda c: (2 * c.p * c.delta.exp(), -c.p * c.delta.exp()),
+    term=_chi_squared,
+    slopes=lambda c: (2 * (c.log_p + c.delta).exp(), -(c.log_p + c.delta).exp()),
     in_nats=False,
 )
 
@@ -160,8 +186,9 @@ ENTROPY = Generator(
     formula=r"-\sum_i p_i \log p_i",
     source='C. E. Shannon, "A Mathematical Theory of Communication", Bell Syst. Tech. J. 27 (1948), section 6',
     term=_entropy,
-    slopes=lambda c: (-c.log_p.clamp(min=-_STEEP) * c.p, torch.zeros_like(c.delta)),
+    slopes=lambda c: (_zero(c.log_p * -c.p), torch.zeros_like(c.delta)),
     compares=False,
+    finish=_sharpened,
 )
 
 CROSS_ENTROPY = Generator(
@@ -169,8 +196,9 @@ CROSS_ENTROPY = Generator(
     formula=r"-\sum_i p_i \log q_i",
     source='I. J. Good, "Rational Decisions", J. R. Stat. Soc. B 14 (1952)',
     term=lambda c: _entropy(c).add_(_kl(c)),
-    slopes=lambda c: (_by_log_p(c) - c.log_p.clamp(min=-_STEEP) * c.p, -c.difference),
+    slopes=lambda c: (_zero((c.delta - c.log_p) * c.p), -c.difference),
     compares=False,
+    finish=_sharpened,
 )
 
 
@@ -186,13 +214,19 @@ def jensen_shannon(beta: float) -> Generator:
         of_q = (step * -beta).clamp_(min=nearest).log1p_().mul_(c.q)
         return of_p.mul_(beta), of_q.mul_(1 - beta)
 
+    def slopes(c: Classes) -> tuple[Tensor, Tensor]:
+        of_p, of_q = parts(c)  # where one share is far below the other, log(p / m) has more digits by delta
+        far_p = _zero((c.delta - torch.log(beta * c.delta.exp() + (1 - beta))) * c.p * beta)
+        far_q = _zero((-c.delta - torch.log((1 - beta) * (-c.delta).exp() + beta)) * c.q * (1 - beta))
+        return torch.where(c.delta < -30, far_p, of_p), torch.where(c.delta > 30, far_q, of_q)
+
     return Generator(
         name=f"jensen_shannon_divergence:beta={beta}",
         formula=r"\beta D(p \| m) + (1 - \beta) D(q \| m), \quad m = \beta p + (1 - \beta) q",
         source='J. Lin, "Divergence Measures Based on the Shannon Entropy", IEEE Trans. Inf. Theory 37 (1991); with '
         'beta as in R. Agarwal et al., "On-Policy Distillation of Language Models" (2024), eq. 1',
         term=lambda c: torch.add(*parts(c)),
-        slopes=parts,
+        slopes=slopes,
         largest=-beta * math.log(beta) - (1 - beta) * math.log1p(-beta),
     )
 
@@ -204,16 +238,21 @@ def alpha_divergence(alpha: float) -> Generator:
         return replace(KL if alpha else REVERSE_KL, name=f"alpha_divergence:alpha={alpha}", in_nats=False)
     scale = alpha * (alpha - 1)
 
-    def rate(c: Classes) -> Tensor:
-        return (alpha - 0.5) * c.delta.sign() - 0.5  # alpha - 1 where p > q, else -alpha
+    near_p = alpha > 0.5
+    rate = alpha - 1 if near_p else alpha  # the power is p exp(rate delta) and q exp(rate delta)
+
+    def powers(c: Classes) -> Tensor:
+        """p**alpha q**(1 - alpha), by logarithms."""
+        log = c.log_p + (alpha - 1) * c.delta
+        return log.nan_to_num_(nan=math.inf if alpha < 0 else -math.inf, posinf=math.inf, neginf=-math.inf).exp_()
 
     def term(c: Classes) -> Tensor:
-        powers = torch.expm1(rate(c) * c.delta.abs()).mul_(torch.maximum(c.p, c.q))  # less the larger of p and q
-        return _infinite(powers).sub_(rate(c) * c.gap).div_(scale)
+        share, x = c.p if near_p else c.q, rate * c.delta
+        excess = torch.where(x.abs() > 1, powers(c).sub_(share), torch.expm1(x).mul_(share))
+        return excess.sub_(rate * c.difference).div_(scale)
 
     def slopes(c: Classes) -> tuple[Tensor, Tensor]:
-        powers = torch.exp(rate(c) * c.delta.abs()).mul_(torch.maximum(c.p, c.q))
-        return powers / (alpha - 1), powers / -alpha
+        return powers(c) / (alpha - 1), powers(c) / -alpha
 
     return Generator(
         name=f"alpha_divergence:alpha={alpha}",
@@ -235,11 +274,21 @@ def renyi(alpha: float) -> Generator:
     if alpha == 1:
         return replace(row, name=name, in_nats=True)
 
+    def log_powers(c: Classes) -> Tensor:
+        log = c.log_p + (alpha - 1) * c.delta
+        return log.nan_to_num_(nan=-math.inf, posinf=math.inf, neginf=-math.inf)
+
     def finish(total: Tensor, c: Classes) -> Tensor:
         excess = scale * total  # sum of p**alpha q**(1 - alpha), less 1
-        powers = (alpha * c.log_p + (1 - alpha) * (c.log_p - c.delta)).nan_to_num_(nan=-math.inf, posinf=math.inf)
-        far = torch.logsumexp(powers, -1)  # has more digits where the sum is near 0, and more room where it is large
+        powers = log_powers(c)
+        top = powers.amax(-1, keepdim=True)
+        far = top.squeeze(-1) + row_sums((powers - top).exp_()).log_()  # more digits near 0, more room where large
+        far = torch.where(top.squeeze(-1).isinf(), top.squeeze(-1), far)
         return torch.where(excess.abs() < 0.5, excess.log1p(), far) / (alpha - 1)
+
+    def slopes(c: Classes) -> tuple[Tensor, Tensor]:
+        w = log_powers(c).softmax(-1)
+        return w * (alpha / (alpha - 1)), -w
 
     return replace(
         row,
@@ -249,5 +298,6 @@ def renyi(alpha: float) -> Generator:
         largest=math.inf,
         in_nats=True,
         finish=finish,
-        finish_slope=lambda value: alpha * ((1 - alpha) * value).exp(),
+        slopes=slopes,
+        finish_slope=torch.ones_like,
     )

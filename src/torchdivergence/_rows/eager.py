@@ -9,7 +9,7 @@ The differences come before all else, a - max(a), b - max(b), then theirs: nearl
 error, and those of 24 bits or fewer do so almost always, so delta is good to its last digits when it is small.
 Every term is >= 0, so none of them cancel; and an error in lse moves D in second order.
 
-A row's bits depend on that row alone. For this the order of every sum is fixed by the number of classes.
+A row's bits depend on that row alone.
 """
 
 from collections.abc import Iterator
@@ -20,12 +20,10 @@ import torch
 from torch import Tensor
 
 from torchdivergence._generators import Classes, Generator
+from torchdivergence._sums import row_sums
 
 NARROW = (torch.float16, torch.bfloat16, torch.float32)
 _BLOCK = 1 << 16  # numbers in a block
-_SERIAL = 1 << 15  # a sum of fewer numbers is never shared out among torch's threads
-_SEGMENT = 1 << 12
-_TINY = torch.finfo(torch.float64).tiny  # for slopes by a probability, which divide by it
 
 
 class _Block(NamedTuple):
@@ -73,15 +71,16 @@ def gradients(
     """
     grads = tuple(torch.empty_like(x) if need else None for x, need in zip((p, q), needed, strict=True))
     for block in blocks(p.shape, _BLOCK):
-        classes, lse = _compare(_log_weights(p[block], q[block], log_prob), temperature, _TINY)
-        value = values[block].reshape(-1, 1)
-        outer = slope[block].reshape(-1, 1) / temperature * generator.finish_slope(value)
+        classes, lse = _compare(_log_weights(p[block], q[block], log_prob), temperature)
+        value, outer = (x[block].reshape(-1, 1) for x in (values, slope))
         flat = (outer == 0) | (value == inf)
-        sides = zip(grads, log_prob, (classes.p, classes.q), generator.slopes(classes), lse, strict=True)
-        for grad, is_log, share, part, log_mass in sides:
+        outer = outer / temperature * generator.finish_slope(value)
+        for side, (grad, is_log) in enumerate(zip(grads, log_prob, strict=True)):
             if grad is not None:
+                c = classes if is_log else classes.near_zero
+                share, part = (c.p, c.q)[side], generator.slopes(c)[side]
                 part = part - share * row_sums(part).unsqueeze(-1)
-                part = part if is_log else part.div_(share * log_mass.exp().unsqueeze(-1))
+                part = part if is_log else part.div_(share * lse[side].exp().unsqueeze(-1))
                 _store(grad[block], part.mul_(outer).masked_fill_(flat, 0.0))
     return grads[0], grads[1]
 
@@ -101,8 +100,8 @@ def _log_weights(p: Tensor, q: Tensor, log_prob: tuple[bool, bool]) -> Tensor:
     return weights.view(2, -1, p.shape[-1])
 
 
-def _compare(weights: Tensor, temperature: float, least: float = 0.0) -> _Block:
-    """From log-weights, which are used up; with shares of at least so much."""
+def _compare(weights: Tensor, temperature: float) -> _Block:
+    """From log-weights, which are used up."""
     top = weights.amax(-1, keepdim=True)
     weights.sub_(top)
     delta = weights[0] - weights[1]
@@ -113,22 +112,9 @@ def _compare(weights: Tensor, temperature: float, least: float = 0.0) -> _Block:
     total = row_sums(shares).unsqueeze(-1)
     log_total = total.log()
     delta.sub_(log_total[0] - log_total[1]).nan_to_num_(nan=0.0, posinf=inf, neginf=-inf)  # NaN: a = b = -inf
-    shares.div_(total)
-    if least:
-        shares.clamp_(min=least)
+    p, q = shares.div_(total)
     log_p = weights[0].sub_(log_total[0])
-    p, q = shares.unbind()
     return _Block(Classes(p, q, log_p, delta), (top + log_total).squeeze(-1))
-
-
-def row_sums(x: Tensor) -> Tensor:
-    """The sum along the last dimension. torch's own order for one long row depends on how many rows there are."""
-    classes = x.shape[-1]
-    if classes < _SERIAL:
-        return x.sum(-1)
-    segments = classes // _SEGMENT
-    body, rest = x.tensor_split([segments * _SEGMENT], dim=-1)
-    return body.view(*x.shape[:-1], segments, _SEGMENT).sum(-1).sum(-1, dtype=torch.float64) + rest.sum(-1)
 
 
 def blocks(shape: torch.Size, size: int) -> Iterator[tuple[int | slice, ...]]:

@@ -19,9 +19,10 @@ from torch import Tensor
 
 from torchdivergence._generators import KL, Generator
 from torchdivergence._rows import eager
+from torchdivergence._sums import row_sums
 
 _CLASSES = 128  # rows of fewer are left to eager
-_BLOCK = 1 << 19  # numbers in a block
+_BLOCK = 1 << 18  # numbers in a block
 _LOW, _HIGH = -4.0, 60.0  # where the top of a row may lie, so that exp() of all that counts is a normal float32
 _FAR = 30.0  # the largest e for which that is so: further on, q may count where p has underflowed
 _DEEP = -1e15  # the smallest: further on, the product of an underflowed p and e may count
@@ -77,8 +78,8 @@ def _compare(a: Tensor, b: Tensor, temperature: float, memory: _Memory) -> tuple
     if temperature != 1:
         p.div_(temperature)
         e.div_(temperature)
-    mass = eager.row_sums(memory.u.copy_(p.exp_()))
+    mass = row_sums(memory.u.copy_(p.exp_()))
     sure = (e.amax(-1) <= _FAR) & (e.amin(-1) >= _DEEP)
-    rise = eager.row_sums(torch.expm1(e, out=memory.u).mul_(p)).div_(mass)
-    d = rise.log1p_().sub_(eager.row_sums(e.mul_(p)).div_(mass))
+    rise = row_sums(torch.expm1(e, out=memory.u).mul_(p)).div_(mass)
+    d = rise.log1p_().sub_(row_sums(e.mul_(p)).div_(mass))
     return d.clamp_(min=0), sure & ~d.isnan()
