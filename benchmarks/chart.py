@@ -33,6 +33,6 @@ def draw(panel: Panel, axes: Axes) -> None:
         ecolor="dimgray",
     )
     axes.invert_yaxis()
-    axes.set_title(panel.title, fontsize="medium")
+    axes.set_title(panel.title, fontsize="medium", loc="right")
     axes.set_xlabel(panel.unit)
     axes.spines[["top", "right"]].set_visible(False)

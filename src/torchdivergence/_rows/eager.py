@@ -44,6 +44,7 @@ def divergences(
 ) -> tuple[Tensor, ...]:
     """See :func:`torchdivergence._rows.divergences`."""
     values = tuple(torch.empty(p.shape[:-1], dtype=torch.float64, device=p.device) for _ in generators)
+    _keep_pages(p)
     for block in blocks(p.shape, _BLOCK):
         classes, lse = _compare(_log_weights(p[block], q[block], log_prob), temperature)
         valid = lse.mul(0).sum(0)  # 0, or NaN where p or q is no distribution
@@ -70,6 +71,7 @@ def gradients(
     exp(a) by the weight. Gradients are zero for rows of slope zero and of infinite value.
     """
     grads = tuple(torch.empty_like(x) if need else None for x, need in zip((p, q), needed, strict=True))
+    _keep_pages(p)
     for block in blocks(p.shape, _BLOCK):
         classes, lse = _compare(_log_weights(p[block], q[block], log_prob), temperature)
         value, outer = (x[block].reshape(-1, 1) for x in (values, slope))
@@ -83,6 +85,15 @@ def gradients(
                 part = part if is_log else part.div_(share * lse[side].exp().unsqueeze(-1))
                 _store(grad[block], part.mul_(outer).masked_fill_(flat, 0.0))
     return grads[0], grads[1]
+
+
+def _keep_pages(p: Tensor) -> None:
+    """Has the C library keep what a block frees for the next, as fresh pages cost more than the arithmetic.
+
+    glibc returns freed memory to the system until it has seen a large piece freed: see M_MMAP_THRESHOLD in mallopt(3).
+    """
+    if p.device.type == "cpu" and p.numel() > _BLOCK:
+        torch.empty(31 << 20, dtype=torch.uint8, device=p.device)  # never touched, so it has no pages itself
 
 
 def _store(grad: Tensor, part: Tensor) -> None:
