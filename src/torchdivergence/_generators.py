@@ -9,42 +9,13 @@ error in the normalisation counts in second order only. They are spelled with ``
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import cache, cached_property
+from functools import cache
 
 import torch
 from torch import Tensor
 
+from torchdivergence._classes import FLOOR, Classes, infinite, zero
 from torchdivergence._sums import row_sums
-
-_FLOOR = -800.0  # exp of this is 0 in float64: below it x log x counts as 0
-_STEEP = 60.0
-
-
-class Classes:
-    """Two normalised distributions over the last dimension, class by class."""
-
-    def __init__(self, p: Tensor, q: Tensor, log_p: Tensor, delta: Tensor) -> None:
-        self.p, self.q, self.log_p, self.delta = p, q, log_p, delta
-
-    @cached_property
-    def gap(self) -> Tensor:
-        """The absolute value of p - q."""
-        return torch.expm1(-self.delta.abs()).mul_(torch.maximum(self.p, self.q)).neg_()
-
-    @cached_property
-    def difference(self) -> Tensor:
-        """What p has more than q."""
-        return torch.copysign(self.gap, self.delta)
-
-    @cached_property
-    def near_zero(self) -> "Classes":
-        """For slopes by probabilities, which may be infinite at 0: there p / q is made exp(60) or exp(-60)."""
-        step, least = math.exp(-_STEEP), torch.finfo(torch.float64).tiny
-        no_p, no_q = self.delta == -math.inf, self.delta == math.inf
-        p = torch.where(no_p, self.q * step, self.p).clamp_(min=least)
-        q = torch.where(no_q, self.p * step, self.q).clamp_(min=least)
-        log_p = torch.where(no_p, self.q.log() - _STEEP, self.log_p).clamp_(min=math.log(least))
-        return Classes(p, q, log_p, self.delta.nan_to_num(posinf=_STEEP, neginf=-_STEEP))
 
 
 def _as_it_is(total: Tensor, classes: Classes) -> Tensor:  # noqa: ARG001
@@ -75,40 +46,22 @@ class Generator:
     """The derivative of that, as a function of the value."""
 
 
-def _infinite(terms: Tensor) -> Tensor:
-    """In place: 0 * inf, of a share too small for float64 and of none beside it, is inf."""
-    return terms.nan_to_num_(nan=math.inf, posinf=math.inf, neginf=-math.inf)
-
-
-def _zero(terms: Tensor) -> Tensor:
-    """In place: 0 / 0, of a class without mass, is 0."""
-    return terms.nan_to_num_(nan=0.0, posinf=math.inf, neginf=-math.inf)
-
-
-def _kl(c: Classes) -> Tensor:
-    return _infinite(c.delta.clamp(min=_FLOOR).mul_(c.p)).sub_(c.difference)
-
-
 def _reverse_kl(c: Classes) -> Tensor:
-    return _infinite(c.delta.neg().clamp_(min=_FLOOR).mul_(c.q)).add_(c.difference)
+    return infinite(c.delta.neg().clamp_(min=FLOOR).mul_(c.q)).add_(c.difference)
 
 
 def _by_log_p(c: Classes) -> Tensor:
-    return _zero(c.delta * c.p)
+    return zero(c.delta * c.p)
 
 
 def _by_log_q(c: Classes) -> Tensor:
-    return _zero(c.delta * -c.q)
-
-
-def _entropy(c: Classes) -> Tensor:
-    return c.log_p.clamp(min=_FLOOR).mul_(c.p).neg_()
+    return zero(c.delta * -c.q)
 
 
 def _chi_squared(c: Classes) -> Tensor:
     near = torch.expm1(c.delta).mul_(c.difference)
     far = (c.log_p + c.delta).exp_().mul_(torch.expm1(-c.delta).square_())  # p**2 / q may be a number where p is none
-    return _infinite(torch.where(c.delta > 1, far, near))
+    return infinite(torch.where(c.delta > 1, far, near))
 
 
 def _sharpened(total: Tensor, c: Classes) -> Tensor:
@@ -123,7 +76,7 @@ KL = Generator(
     name="kl_divergence",
     formula=r"\sum_i p_i \log \frac{p_i}{q_i}",
     source='S. Kullback and R. A. Leibler, "On Information and Sufficiency", Ann. Math. Statist. 22 (1951), eq. 2.4',
-    term=_kl,
+    term=lambda c: c.kl,
     slopes=lambda c: (_by_log_p(c), -c.difference),
 )
 
@@ -140,7 +93,7 @@ JEFFREYS = Generator(
     formula=r"\sum_i (p_i - q_i) \log \frac{p_i}{q_i}",
     source='H. Jeffreys, "An invariant form for the prior probability in estimation problems", '
     "Proc. R. Soc. Lond. A 186 (1946)",
-    term=lambda c: _infinite(c.difference * c.delta),
+    term=lambda c: infinite(c.difference * c.delta),
     slopes=lambda c: (_by_log_p(c) + c.difference, _by_log_q(c) - c.difference),
 )
 
@@ -158,7 +111,7 @@ SQUARED_HELLINGER = Generator(
     name="squared_hellinger_distance",
     formula=r"\frac12 \sum_i \bigl(\sqrt{p_i} - \sqrt{q_i}\bigr)^2",
     source='A. B. Tsybakov, "Introduction to Nonparametric Estimation" (2009), definition 2.3, halved',
-    term=lambda c: _zero(c.gap / (c.p.sqrt() + c.q.sqrt())).square_().div_(2),
+    term=lambda c: zero(c.gap / (c.p.sqrt() + c.q.sqrt())).square_().div_(2),
     slopes=lambda c: ((c.p * c.q).sqrt() / -2, (c.p * c.q).sqrt() / -2),
     largest=1.0,
     in_nats=False,
@@ -185,8 +138,8 @@ ENTROPY = Generator(
     name="entropy",
     formula=r"-\sum_i p_i \log p_i",
     source='C. E. Shannon, "A Mathematical Theory of Communication", Bell Syst. Tech. J. 27 (1948), section 6',
-    term=_entropy,
-    slopes=lambda c: (_zero(c.log_p * -c.p), torch.zeros_like(c.delta)),
+    term=lambda c: c.entropy,
+    slopes=lambda c: (zero(c.log_p * -c.p), torch.zeros_like(c.delta)),
     compares=False,
     finish=_sharpened,
 )
@@ -195,8 +148,8 @@ CROSS_ENTROPY = Generator(
     name="cross_entropy",
     formula=r"-\sum_i p_i \log q_i",
     source='I. J. Good, "Rational Decisions", J. R. Stat. Soc. B 14 (1952)',
-    term=lambda c: _entropy(c).add_(_kl(c)),
-    slopes=lambda c: (_zero((c.delta - c.log_p) * c.p), -c.difference),
+    term=lambda c: c.entropy + c.kl,
+    slopes=lambda c: (zero((c.delta - c.log_p) * c.p), -c.difference),
     compares=False,
     finish=_sharpened,
 )
@@ -208,7 +161,7 @@ def jensen_shannon(beta: float) -> Generator:
 
     def parts(c: Classes) -> tuple[Tensor, Tensor]:
         """Of D(p || m) and D(q || m)."""
-        step = _zero(c.difference / (beta * c.p + (1 - beta) * c.q))
+        step = zero(c.difference / (beta * c.p + (1 - beta) * c.q))
         nearest = -1 + 2.0**-53  # where p = 0 this stands for -1: p log(p / m) is 0
         of_p = (step * (1 - beta)).clamp_(min=nearest).log1p_().mul_(c.p)
         of_q = (step * -beta).clamp_(min=nearest).log1p_().mul_(c.q)
@@ -216,8 +169,8 @@ def jensen_shannon(beta: float) -> Generator:
 
     def slopes(c: Classes) -> tuple[Tensor, Tensor]:
         of_p, of_q = parts(c)  # where one share is far below the other, log(p / m) has more digits by delta
-        far_p = _zero((c.delta - torch.log(beta * c.delta.exp() + (1 - beta))) * c.p * beta)
-        far_q = _zero((-c.delta - torch.log((1 - beta) * (-c.delta).exp() + beta)) * c.q * (1 - beta))
+        far_p = zero((c.delta - torch.log(beta * c.delta.exp() + (1 - beta))) * c.p * beta)
+        far_q = zero((-c.delta - torch.log((1 - beta) * (-c.delta).exp() + beta)) * c.q * (1 - beta))
         return torch.where(c.delta < -30, far_p, of_p), torch.where(c.delta > 30, far_q, of_q)
 
     return Generator(

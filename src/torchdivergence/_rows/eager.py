@@ -19,7 +19,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from torchdivergence._generators import Classes, Generator
+from torchdivergence._classes import Classes
+from torchdivergence._generators import Generator
 from torchdivergence._sums import row_sums
 
 NARROW = (torch.float16, torch.bfloat16, torch.float32)
