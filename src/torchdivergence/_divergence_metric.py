@@ -88,7 +88,8 @@ class DivergenceMetric(OneStateMetric):
         self.nan_policy = check_nan_policy(nan_policy)
         self._keeps_rows = self._settings.reduction == "none"
         kind, (p, q) = "rows" if self._keeps_rows else "sums", self._settings.log_prob
-        name = f"{self._generator.name}_{kind}_log_prob_{p:d}{q:d}_dim{dim}_temperature{self._settings.temperature}"
+        read = f"log_prob_{p:d}{q:d}_dim{self._settings.dim}_temperature{self._settings.temperature}"
+        name = f"{self._generator.name}_{kind}_{read}"
         name = name.replace(".", "_")  # a dot would part it in a state_dict
         self._keep(name, [] if self._keeps_rows else _accumulators.zeros())
 
