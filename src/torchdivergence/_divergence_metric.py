@@ -1,5 +1,6 @@
 """What all divergences are as metrics: rows joined to accumulators."""
 
+import inspect
 from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -101,10 +102,10 @@ class DivergenceMetric(OneStateMetric):
 
     def extra_repr(self) -> str:
         """The settings that are not the usual ones."""
-        usual = {"log_prob": False, "reduction": "mean", "dim": -1, "temperature": 1.0, "base": None}
-        given = [f"{name}={value!r}" for name, value in self._given.items() if value != usual[name]]
-        policy = [f"nan_policy={self.nan_policy!r}"] if self.nan_policy != "propagate" else []
-        return ", ".join([*self._generator.name.split(":")[1:], *given, *policy])
+        usual = inspect.signature(DivergenceMetric.__init__).parameters
+        given = {**self._given, "nan_policy": self.nan_policy}
+        changed = [f"{name}={value!r}" for name, value in given.items() if value != usual[name].default]
+        return ", ".join(self._generator.name.split(":")[1:] + changed)
 
     @property
     @abstractmethod
@@ -114,7 +115,8 @@ class DivergenceMetric(OneStateMetric):
     @property
     def n_invalid(self) -> int:
         """How many of the rows that this process has seen are invalid. Reading it waits for the device."""
-        return self._count_invalid(self._current)
+        state = self._current
+        return int(state.view(torch.float64).isnan().sum()) if self._keeps_rows else _accumulators.totals(state).invalid
 
     def update(self, p: Tensor, q: Tensor, weights: Tensor | None = None) -> None:
         """Take a batch of rows in. If this raises, the metric is as it was before.
@@ -157,22 +159,26 @@ class DivergenceMetric(OneStateMetric):
             return state
         return _accumulators.add(state, values, rows.weights, rows.items)
 
-    def _count_invalid(self, state: Tensor) -> int:
-        return int(state.view(torch.float64).isnan().sum()) if self._keeps_rows else _accumulators.totals(state).invalid
-
     def _read(self, state: Tensor) -> Tensor:
-        if self.nan_policy == "raise" and (invalid := self._count_invalid(state)):
+        if self._keeps_rows:
+            values = state.view(torch.float64)
+            if self.nan_policy != "propagate":
+                invalid = values.isnan()
+                self._meet(int(invalid.sum()))
+                values = values[~invalid]
+            return values / self._settings.log_base
+        totals = _accumulators.totals(state)
+        self._meet(totals.invalid)
+        if self.nan_policy == "omit":
+            totals = totals._replace(invalid=0)
+        value = reduce(totals, self._settings.reduction, self._settings.log_base)
+        return torch.tensor(value, dtype=torch.float64, device=state.device)
+
+    def _meet(self, invalid: int) -> None:
+        """Raise, if that is the policy and there are invalid rows."""
+        if invalid and self.nan_policy == "raise":
             raise ValueError(
                 "with nan_policy='raise' every row must be two distributions, but NaN, +inf, a negative probability or "
                 f"no mass at all was found in {invalid} of them: mend them, mask them with weights of 0, or leave them "
                 "out with nan_policy='omit'."
             )
-        omit = self.nan_policy == "omit"
-        if self._keeps_rows:
-            values = state.view(torch.float64)
-            return (values[~values.isnan()] if omit else values) / self._settings.log_base
-        totals = _accumulators.totals(state)
-        value = reduce(
-            totals._replace(invalid=0) if omit else totals, self._settings.reduction, self._settings.log_base
-        )
-        return torch.tensor(value, dtype=torch.float64, device=state.device)

@@ -64,6 +64,17 @@ def _chi_squared(c: Classes) -> Tensor:
     return infinite(torch.where(c.delta > 1, far, near))
 
 
+def _chi_squared_slopes(c: Classes) -> tuple[Tensor, Tensor]:
+    ratio = (c.log_p + c.delta).exp_()  # p**2 / q
+    return 2 * ratio, -ratio
+
+
+def _log_powers(c: Classes, alpha: float) -> Tensor:
+    """The logarithm of p**alpha q**(1 - alpha): where p = 0 < q the power is 0, or infinite if alpha < 0."""
+    log = c.log_p + (alpha - 1) * c.delta
+    return log.nan_to_num_(nan=math.inf if alpha < 0 else -math.inf, posinf=math.inf, neginf=-math.inf)
+
+
 def _sharpened(total: Tensor, c: Classes) -> Tensor:
     """Entropy of a row with one large p: from the sum of the others, which has more digits than its log p has."""
     large = c.p > 0.5
@@ -112,7 +123,7 @@ SQUARED_HELLINGER = Generator(
     formula=r"\frac12 \sum_i \bigl(\sqrt{p_i} - \sqrt{q_i}\bigr)^2",
     source='A. B. Tsybakov, "Introduction to Nonparametric Estimation" (2009), definition 2.3, halved',
     term=lambda c: zero(c.gap / (c.p.sqrt() + c.q.sqrt())).square_().div_(2),
-    slopes=lambda c: ((c.p * c.q).sqrt() / -2, (c.p * c.q).sqrt() / -2),
+    slopes=lambda c: ((c.p * c.q).sqrt() / -2,) * 2,
     largest=1.0,
     in_nats=False,
 )
@@ -130,7 +141,7 @@ CHI_SQUARED = Generator(
     formula=r"\sum_i \frac{(p_i - q_i)^2}{q_i}",
     source='A. B. Tsybakov, "Introduction to Nonparametric Estimation" (2009), section 2.4, after K. Pearson (1900)',
     term=_chi_squared,
-    slopes=lambda c: (2 * (c.log_p + c.delta).exp(), -(c.log_p + c.delta).exp()),
+    slopes=_chi_squared_slopes,
     in_nats=False,
 )
 
@@ -194,18 +205,14 @@ def alpha_divergence(alpha: float) -> Generator:
     near_p = alpha > 0.5
     rate = alpha - 1 if near_p else alpha  # the power is p exp(rate delta) and q exp(rate delta)
 
-    def powers(c: Classes) -> Tensor:
-        """p**alpha q**(1 - alpha), by logarithms."""
-        log = c.log_p + (alpha - 1) * c.delta
-        return log.nan_to_num_(nan=math.inf if alpha < 0 else -math.inf, posinf=math.inf, neginf=-math.inf).exp_()
-
     def term(c: Classes) -> Tensor:
         share, x = c.p if near_p else c.q, rate * c.delta
-        excess = torch.where(x.abs() > 1, powers(c).sub_(share), torch.expm1(x).mul_(share))
+        excess = torch.where(x.abs() > 1, _log_powers(c, alpha).exp_().sub_(share), torch.expm1(x).mul_(share))
         return excess.sub_(rate * c.difference).div_(scale)
 
     def slopes(c: Classes) -> tuple[Tensor, Tensor]:
-        return powers(c) / (alpha - 1), powers(c) / -alpha
+        powers = _log_powers(c, alpha).exp_()
+        return powers / (alpha - 1), powers / -alpha
 
     return Generator(
         name=f"alpha_divergence:alpha={alpha}",
@@ -227,20 +234,16 @@ def renyi(alpha: float) -> Generator:
     if alpha == 1:
         return replace(row, name=name, in_nats=True)
 
-    def log_powers(c: Classes) -> Tensor:
-        log = c.log_p + (alpha - 1) * c.delta
-        return log.nan_to_num_(nan=-math.inf, posinf=math.inf, neginf=-math.inf)
-
     def finish(total: Tensor, c: Classes) -> Tensor:
         excess = scale * total  # sum of p**alpha q**(1 - alpha), less 1
-        powers = log_powers(c)
+        powers = _log_powers(c, alpha)
         top = powers.amax(-1, keepdim=True)
         far = top.squeeze(-1) + row_sums((powers - top).exp_()).log_()  # more digits near 0, more room where large
         far = torch.where(top.squeeze(-1).isinf(), top.squeeze(-1), far)
         return torch.where(excess.abs() < 0.5, excess.log1p(), far) / (alpha - 1)
 
     def slopes(c: Classes) -> tuple[Tensor, Tensor]:
-        w = log_powers(c).softmax(-1)
+        w = _log_powers(c, alpha).softmax(-1)
         return w * (alpha / (alpha - 1)), -w
 
     return replace(

@@ -1,13 +1,23 @@
 """From the totals over rows to the one number that a user asked for; knows neither rows nor divergences."""
 
 import math
+from typing import TypeVar
 
 from torchdivergence._accumulators import Totals
+
+_Number = TypeVar("_Number")
+
+
+def divisor(reduction: str, weight: _Number, items: int) -> _Number | int:
+    """What the sum over rows is divided by."""
+    if reduction == "mean":
+        return weight
+    return items if reduction == "batchmean" else 1
 
 
 def reduce(totals: Totals, reduction: str, log_base: float) -> float:
     """The reduced value: NaN if a row is invalid, or if there is nothing to divide by."""
-    divisor = {"mean": totals.weight, "batchmean": totals.items, "sum": 1}[reduction]
-    if totals.invalid or divisor == 0:
+    by = divisor(reduction, totals.weight, totals.items)
+    if totals.invalid or by == 0:
         return math.nan
-    return totals.value / divisor / log_base
+    return totals.value / by / log_base

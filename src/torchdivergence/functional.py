@@ -11,8 +11,8 @@ from torch import Tensor
 from torchdivergence import _accumulators, _generators, _rows
 from torchdivergence._docs import ALPHA, BETA, ORDER, function_doc
 from torchdivergence._generators import Generator
-from torchdivergence._inputs import LogProb, Reduction, Settings, check_parameter, check_rows, check_settings
-from torchdivergence._reductions import reduce
+from torchdivergence._inputs import LogProb, Reduction, check_parameter, check_rows, check_settings
+from torchdivergence._reductions import divisor, reduce
 
 __all__ = [
     "alpha_divergence",
@@ -61,8 +61,7 @@ def _function(generator: Generator, own_doc: str) -> _Function:
         base: float | None = None,
         weights: Tensor | None = None,
     ) -> Tensor:
-        settings = check_settings(log_prob, reduction, dim, temperature, base, generator.in_nats)
-        return _evaluate(generator, p, q, weights, settings)
+        return _evaluate(generator, p, q, weights, log_prob, reduction, dim, temperature, base)
 
     divergence.__name__ = divergence.__qualname__ = generator.name
     divergence.__doc__ = function_doc(generator, own_doc)
@@ -214,8 +213,7 @@ def jensen_shannon_divergence(
         tensor(0.0225, dtype=torch.float64)
     """
     generator = _generators.jensen_shannon(check_parameter("beta", beta, 0, 1))
-    settings = check_settings(log_prob, reduction, dim, temperature, base, generator.in_nats)
-    return _evaluate(generator, p, q, weights, settings)
+    return _evaluate(generator, p, q, weights, log_prob, reduction, dim, temperature, base)
 
 
 def alpha_divergence(
@@ -242,8 +240,7 @@ def alpha_divergence(
         tensor(0.0784, dtype=torch.float64)
     """
     generator = _generators.alpha_divergence(check_parameter("alpha", alpha, -math.inf, math.inf))
-    settings = check_settings(log_prob, reduction, dim, temperature, base, generator.in_nats)
-    return _evaluate(generator, p, q, weights, settings)
+    return _evaluate(generator, p, q, weights, log_prob, reduction, dim, temperature, base)
 
 
 def renyi_divergence(
@@ -268,8 +265,7 @@ def renyi_divergence(
         tensor(0.1457, dtype=torch.float64)
     """
     generator = _generators.renyi(check_parameter("alpha", alpha, 0, math.inf))
-    settings = check_settings(log_prob, reduction, dim, temperature, base, generator.in_nats)
-    return _evaluate(generator, p, q, weights, settings)
+    return _evaluate(generator, p, q, weights, log_prob, reduction, dim, temperature, base)
 
 
 for _parametrised, _row, _parameter in (
@@ -281,16 +277,24 @@ for _parametrised, _row, _parameter in (
 
 
 def _evaluate(
-    generator: _generators.Generator, p: Tensor, q: Tensor, weights: Tensor | None, settings: Settings
+    generator: Generator,
+    p: Tensor,
+    q: Tensor,
+    weights: Tensor | None,
+    log_prob: LogProb,
+    reduction: Reduction,
+    dim: int,
+    temperature: float,
+    base: float | None,
 ) -> Tensor:
+    settings = check_settings(log_prob, reduction, dim, temperature, base, generator.in_nats)
     rows = check_rows(p, q, weights, settings)
     values = _rows.divergence(rows.p, rows.q, settings.log_prob, settings.temperature, generator)
     weighed = _accumulators.weigh(values, rows.weights)
     if settings.reduction == "none":
         return weighed / settings.log_base
     weight = values.numel() if rows.weights is None else rows.weights.sum()
-    divisor = {"mean": weight, "batchmean": rows.items, "sum": 1}[settings.reduction]
-    value: Tensor = weighed.sum() / divisor / settings.log_base
+    value: Tensor = weighed.sum() / divisor(settings.reduction, weight, rows.items) / settings.log_base
     if value.device.type == "cpu":  # nothing to wait for: the bits that the metric gives
         state = _accumulators.add(_accumulators.zeros(values.device), values.detach(), rows.weights, rows.items)
         value.detach().fill_(reduce(_accumulators.totals(state), settings.reduction, settings.log_base))

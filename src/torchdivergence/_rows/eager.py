@@ -72,19 +72,20 @@ def gradients(
     exp(a) by the weight. Gradients are zero for rows of slope zero and of infinite value.
     """
     grads = tuple(torch.empty_like(x) if need else None for x, need in zip((p, q), needed, strict=True))
+    sides = [(side, log_prob[side], grad) for side, grad in enumerate(grads) if grad is not None]
     _keep_pages(p)
     for block in blocks(p.shape, _BLOCK):
         classes, lse = _compare(_log_weights(p[block], q[block], log_prob), temperature)
         value, outer = (x[block].reshape(-1, 1) for x in (values, slope))
         flat = (outer == 0) | (value == inf)
         outer = outer / temperature * generator.finish_slope(value)
-        for side, (grad, is_log) in enumerate(zip(grads, log_prob, strict=True)):
-            if grad is not None:
-                c = classes if is_log else classes.near_zero
-                share, part = (c.p, c.q)[side], generator.slopes(c)[side]
-                part = part - share * row_sums(part).unsqueeze(-1)
-                part = part if is_log else part.div_(share * lse[side].exp().unsqueeze(-1))
-                _store(grad[block], part.mul_(outer).masked_fill_(flat, 0.0))
+        scales = {is_log: classes if is_log else classes.near_zero for _, is_log, _ in sides}
+        slopes = {is_log: generator.slopes(c) for is_log, c in scales.items()}
+        for side, is_log, grad in sides:
+            share, part = (scales[is_log].p, scales[is_log].q)[side], slopes[is_log][side]
+            part = part - share * row_sums(part).unsqueeze(-1)
+            part = part if is_log else part.div_(share * lse[side].exp().unsqueeze(-1))
+            _store(grad[block], part.mul_(outer).masked_fill_(flat, 0.0))
     return grads[0], grads[1]
 
 

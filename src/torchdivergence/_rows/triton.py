@@ -61,7 +61,7 @@ def _expm1(x):
 
 @triton.jit
 def _log_excess(r):
-    """R - log(1 + r), without cancellation."""
+    """What r is more than log(1 + r), without cancellation."""
     return tl.where(tl.abs(r) < 1e-3, r * r * (0.5 - r * (1 / 3 - r * (0.25 - r * 0.2))), r - tl.log(1 + r))
 
 
