@@ -80,15 +80,14 @@ def add(state: Tensor, values: Tensor, weights: Tensor | None, items: int) -> Te
 
 
 def _pieces(x: Tensor) -> tuple[Tensor, ...]:
-    return torch.split(x.flatten(), _PIECE)
+    return torch.split(x.flatten(), _PIECE) if x.numel() > _PIECE else (x.flatten(),)
 
 
 def _add_(state: Tensor, bank: int, numbers: Tensor, count: Tensor) -> None:
     bits = numbers.abs().view(torch.int64)  # abs: a NaN may carry a sign
     columns = (bits >> _FRACTION).add_(bits > _INF)
-    low, high = bits & (1 << _HALF) - 1, (bits >> _HALF) & (1 << _HALF) - 1
-    lines = torch.arange(bank, bank + 3 * _COLUMNS, _COLUMNS, device=bits.device).unsqueeze(1)
-    state.index_add_(0, (columns + lines).flatten(), torch.stack([low, high, count]).flatten())
+    halves = bits & (1 << _HALF) - 1, (bits >> _HALF).bitwise_and_((1 << _HALF) - 1)
+    state[bank : bank + 3 * _COLUMNS].view(3, _COLUMNS).index_add_(1, columns, torch.stack([*halves, count]))
 
 
 def totals(state: Tensor) -> Totals:

@@ -92,6 +92,8 @@ class OneStateMetric(Metric):
     def _value_of(self, batch: State) -> Tensor:
         """The value over one batch, of all processes if ``dist_sync_on_step`` is set."""
         own = getattr(self, self._name)
+        if isinstance(batch, Tensor) and not self.dist_sync_on_step:
+            return self._read(batch)
         try:
             setattr(self, self._name, batch)
             with self.sync_context(dist_sync_fn=self.dist_sync_fn, should_sync=self.dist_sync_on_step):
