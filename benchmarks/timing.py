@@ -31,7 +31,10 @@ def wall(call: Call, times: int) -> float:
 
 
 def interleave(calls: Mapping[str, Call], rounds: int, clock: Clock = wall) -> dict[str, Spread]:
-    """Every call once a round, each round in another order; a first round warms up and does not count."""
+    """Every call once a round, each round in another order.
+
+    A turn begins with a call that does not count: the memory that one contestant frees is the trouble of the next.
+    """
     times = {name: _repeats(call, clock) for name, call in calls.items()}
     order, shuffle = list(calls), random.Random(0).shuffle
     seconds: dict[str, list[float]] = {name: [] for name in calls}
@@ -39,6 +42,7 @@ def interleave(calls: Mapping[str, Call], rounds: int, clock: Clock = wall) -> d
         for _ in range(rounds):
             shuffle(order)
             for name in order:
+                calls[name]()
                 seconds[name].append(clock(calls[name], times[name]))
     return {name: Spread(statistics.median(x), min(x), max(x)) for name, x in seconds.items()}
 
