@@ -3,24 +3,25 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+BUILT := $(VENV)/.built
 
 .PHONY: example test lint docs bench clean
 
-example: $(READY)
+example: $(BUILT)
 	$(BIN)/python examples/lightning_digits.py $(ARGS)
 
-test: $(READY)
+test: $(BUILT)
 	$(BIN)/python -m pytest $(ARGS)
 
-lint: $(READY)
+lint: $(BUILT)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-docs: $(READY)
+docs: $(BUILT)
 	$(BIN)/sphinx-build --fail-on-warning --fresh-env docs docs/_build
 
-bench: $(READY)
+bench: $(BUILT)
 	$(BIN)/python -m benchmarks $(ARGS)
 
 # Debian's pip is too old for dependency groups, and an environment made by another Python must not be added to:
@@ -28,9 +29,14 @@ bench: $(READY)
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv --clear $(VENV)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt pip
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt torch
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[examples]" --group dev
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt torch setuptools
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --no-build-isolation --editable ".[examples]" --group dev
+	touch $@
+
+# The compiled rows, again when their sources change.
+$(BUILT): $(READY) setup.py $(wildcard src/torchdivergence/_rows/native/*)
+	$(BIN)/python -m pip install --quiet --no-build-isolation --no-deps --editable .
 	touch $@
 
 clean:
-	rm -rf $(VENV) docs/_build outputs
+	rm -rf $(VENV) build docs/_build outputs src/torchdivergence/_rows/*.so

@@ -1,5 +1,6 @@
 """What an import costs, and that the built wheel is the package."""
 
+import shutil
 import subprocess
 import sys
 import sysconfig
@@ -60,14 +61,24 @@ except ModuleNotFoundError as error:
     assert "matplotlib" in error
 
 
+def run(*command: str | Path, cwd: Path) -> None:
+    subprocess.run([sys.executable, *map(str, command)], cwd=cwd, check=True, timeout=240)
+
+
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder into which the wheel, built from the sources without a network, was installed."""
+    """The folder into which the package was installed: from a wheel, built from what the archive of sources holds."""
     folder = tmp_path_factory.mktemp("wheel")
-    build = f"hatchling build -t wheel -d {folder}"
-    install = f"pip install -q --no-deps --no-index --find-links {folder} --target {folder / 'site'} torchdivergence"
-    for command in (build, install):
-        subprocess.run([sys.executable, "-m", *command.split()], cwd=ROOT, check=True, timeout=120)
+    sources = folder / "sources"
+    shutil.copytree(ROOT / "src", sources / "src", ignore=shutil.ignore_patterns("__pycache__", "*.so", "*.egg-info"))
+    for name in ("setup.py", "pyproject.toml", "MANIFEST.in", "README.md", "LICENSE", "CHANGELOG.md"):
+        shutil.copy(ROOT / name, sources)
+    run("-c", f"from setuptools.build_meta import build_sdist; build_sdist({str(folder)!r})", cwd=sources)
+    (archive,) = folder.glob("*.tar.gz")
+    offline = "-q", "--no-deps", "--no-index"
+    run("-m", "pip", "wheel", *offline, "--no-build-isolation", "-w", folder, archive, cwd=folder)
+    (wheel,) = folder.glob("*.whl")
+    run("-m", "pip", "install", *offline, "--target", folder / "site", wheel, cwd=folder)
     return folder / "site"
 
 
@@ -81,5 +92,17 @@ def test_the_wheel_holds_every_source_file_and_the_marker_of_types(installed: Pa
     def files(folder: Path) -> set[Path]:
         return {p.relative_to(folder) for p in folder.rglob("*") if p.is_file() and "__pycache__" not in p.parts}
 
-    assert files(installed / "torchdivergence") == files(ROOT / "src" / "torchdivergence")
+    sources = {p for p in files(ROOT / "src" / "torchdivergence") if p.suffix not in {".c", ".h"}}
+    assert files(installed / "torchdivergence") == sources
     assert (installed / "torchdivergence" / "py.typed").is_file()
+
+
+@pytest.mark.skipif(shutil.which("gcc") is None, reason="needs a compiler")
+def test_the_wheel_holds_the_compiled_rows(installed: Path) -> None:
+    code = "import torch; from torchdivergence._rows import native, _native; print(_native.__file__)"
+    assert Path(python(code, installed)).is_relative_to(installed)
+
+
+def test_without_the_compiled_rows_the_package_works() -> None:
+    blocked = "import sys; sys.modules['torchdivergence._rows._native'] = None"
+    assert float(python(f"{blocked}\n{USE}\nprint(metric.compute().item())")) == pytest.approx(0.143841, abs=1e-6)

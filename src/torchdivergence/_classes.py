@@ -41,16 +41,6 @@ class Classes:
         return torch.copysign(self.gap, self.delta)
 
     @cached_property
-    def kl(self) -> Tensor:
-        """The terms of the Kullback-Leibler divergence."""
-        return infinite(self.delta.clamp(min=FLOOR).mul_(self.p)).sub_(self.difference)
-
-    @cached_property
-    def entropy(self) -> Tensor:
-        """The terms of the entropy of p."""
-        return self.log_p.clamp(min=FLOOR).mul_(self.p).neg_()
-
-    @cached_property
     def near_zero(self) -> "Classes":
         """For slopes by probabilities, which may be infinite at 0: there p / q is made exp(60) or exp(-60)."""
         step, least = math.exp(-_STEEP), torch.finfo(torch.float64).tiny

@@ -15,3 +15,10 @@ def row_sums(x: Tensor) -> Tensor:
     segments = classes // _SEGMENT
     body, rest = x.tensor_split([segments * _SEGMENT], dim=-1)
     return body.view(*x.shape[:-1], segments, _SEGMENT).sum(-1).sum(-1, dtype=torch.float64) + rest.sum(-1)
+
+
+def row_log_sums(logs: Tensor) -> Tensor:
+    """The logarithm of the sum along the last dimension of what these are the logarithms of."""
+    top = logs.amax(-1, keepdim=True)
+    sums = row_sums((logs - top).exp_()).log_().add_(top.squeeze(-1))
+    return torch.where(top.squeeze(-1).isinf(), top.squeeze(-1), sums)

@@ -1,6 +1,7 @@
 """The engine: one value a row, with its gradient. It chooses, call by call, the code that suits the tensors."""
 
 from functools import cache
+from math import inf
 from types import ModuleType
 from typing import Any
 
@@ -8,8 +9,8 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from torchdivergence._generators import Generator
-from torchdivergence._rows import eager, narrow
+from torchdivergence._generators import Generator, Term
+from torchdivergence._rows import eager, native
 
 
 def divergence(p: Tensor, q: Tensor, log_prob: tuple[bool, bool], temperature: float, generator: Generator) -> Tensor:
@@ -24,24 +25,33 @@ def divergence(p: Tensor, q: Tensor, log_prob: tuple[bool, bool], temperature: f
     """
     if torch.is_grad_enabled() and (p.requires_grad or q.requires_grad):
         return _Divergence.apply(p, q, log_prob, temperature, generator)  # type: ignore[no-any-return, no-untyped-call]
-    return _values(p, q, log_prob, temperature, generator)
+    return divergences(p, q, log_prob, temperature, (generator,))[0]
 
 
 def divergences(
     p: Tensor, q: Tensor, log_prob: tuple[bool, bool], temperature: float, generators: tuple[Generator, ...]
 ) -> tuple[Tensor, ...]:
     """The values of several divergences from one pass over the classes, without gradients."""
-    if len(generators) == 1:
-        return (_values(p, q, log_prob, temperature, generators[0]),)
-    return eager.divergences(p, q, log_prob, temperature, generators)
+    sums: dict[Term, Tensor] = {}
+    terms = {term for generator in generators for term in generator.terms}
+    for engine in _engines(p):
+        suited = tuple(term for term in terms if engine.suits(p, q, log_prob, temperature, term))
+        if suited:
+            sums.update(zip(suited, engine.sums(p, q, log_prob, temperature, suited), strict=True))
+            terms.difference_update(suited)
+    return tuple(_value(generator, [sums[term] for term in generator.terms]) for generator in generators)
 
 
-def _values(p: Tensor, q: Tensor, log_prob: tuple[bool, bool], temperature: float, generator: Generator) -> Tensor:
-    if p.is_cuda and (kernels := _triton()) and kernels.suits(p, q, generator):
-        return kernels.divergence(p, q, log_prob, temperature)  # type: ignore[no-any-return]
-    if narrow.suits(p, q, log_prob, temperature, generator):
-        return narrow.divergence(p, q, temperature, generator)
-    return eager.divergence(p, q, log_prob, temperature, generator)
+def _value(generator: Generator, sums: list[Tensor]) -> Tensor:
+    value = generator.finish(*sums)
+    return value.clamp(max=generator.largest) if generator.largest < inf else value
+
+
+def _engines(p: Tensor) -> tuple[Any, ...]:
+    """From the fastest on; the last one suits every row."""
+    if p.is_cuda:
+        return (triton, eager) if (triton := _triton()) else (eager,)
+    return native, eager
 
 
 @cache
@@ -58,7 +68,8 @@ class _Divergence(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, p: Tensor, q: Tensor, *settings: Any) -> Tensor:
-        values = _values(p, q, *settings)
+        log_prob, temperature, generator = settings
+        (values,) = divergences(p, q, log_prob, temperature, (generator,))
         ctx.save_for_backward(p, q, values)
         ctx.settings = settings
         return values

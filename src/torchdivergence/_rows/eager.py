@@ -20,10 +20,9 @@ import torch
 from torch import Tensor
 
 from torchdivergence._classes import Classes
-from torchdivergence._generators import Generator
-from torchdivergence._sums import row_sums
+from torchdivergence._generators import Generator, Term
+from torchdivergence._sums import row_log_sums, row_sums
 
-NARROW = (torch.float16, torch.bfloat16, torch.float32)
 _BLOCK = 1 << 16  # numbers in a block
 
 
@@ -35,24 +34,25 @@ class _Block(NamedTuple):
     """Of both sides, ``[2, rows]``: the logarithms of the sums of their weights."""
 
 
-def divergence(p: Tensor, q: Tensor, log_prob: tuple[bool, bool], temperature: float, generator: Generator) -> Tensor:
-    """See :func:`torchdivergence._rows.divergence`."""
-    return divergences(p, q, log_prob, temperature, (generator,))[0]
+def suits(p: Tensor, q: Tensor, log_prob: tuple[bool, bool], temperature: float, term: Term) -> bool:  # noqa: ARG001
+    """Every row and every term."""
+    return True
 
 
-def divergences(
-    p: Tensor, q: Tensor, log_prob: tuple[bool, bool], temperature: float, generators: tuple[Generator, ...]
-) -> tuple[Tensor, ...]:
-    """See :func:`torchdivergence._rows.divergences`."""
-    values = tuple(torch.empty(p.shape[:-1], dtype=torch.float64, device=p.device) for _ in generators)
+def sums(p: Tensor, q: Tensor, log_prob: tuple[bool, bool], temperature: float, terms: tuple[Term, ...]) -> Tensor:
+    """For each row the sums of some terms over the classes, ``[terms, *batch]`` in float64.
+
+    They are NaN where p or q is no distribution.
+    """
+    values = torch.empty(len(terms), *p.shape[:-1], dtype=torch.float64, device=p.device)
     _keep_pages(p)
     for block in blocks(p.shape, _BLOCK):
         classes, lse = _compare(_log_weights(p[block], q[block], log_prob), temperature)
         valid = lse.mul(0).sum(0)  # 0, or NaN where p or q is no distribution
-        for generator, value in zip(generators, values, strict=True):
-            total = row_sums(generator.term(classes)).clamp_(min=0)
-            d = generator.finish(total, classes).clamp(max=generator.largest)
-            value[block] = (d + valid).view(value[block].shape)
+        for term, value in zip(terms, values, strict=True):
+            summands = term.of(classes)
+            total = row_log_sums(summands) if term.is_log else row_sums(summands).clamp_(min=0)
+            value[block] = (total + valid).view(value[block].shape)
     return values
 
 

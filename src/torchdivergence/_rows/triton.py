@@ -14,20 +14,20 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from torchdivergence._generators import KL, Generator
-from torchdivergence._rows import eager
+from torchdivergence._generators import Term
 
 _CHUNK = 4096
+_NARROW = (torch.float16, torch.bfloat16, torch.float32)
 
 
-def suits(p: Tensor, q: Tensor, generator: Generator) -> bool:
+def suits(p: Tensor, q: Tensor, log_prob: tuple[bool, bool], temperature: float, term: Term) -> bool:  # noqa: ARG001
     """Whether these rows are for here; their number has no say in it."""
-    return p.is_cuda and p.dtype in eager.NARROW and q.dtype in eager.NARROW and generator is KL
+    return p.is_cuda and p.dtype in _NARROW and q.dtype in _NARROW and term.name == "kl"
 
 
-def divergence(p: Tensor, q: Tensor, log_prob: tuple[bool, bool], temperature: float) -> Tensor:
-    """See :func:`torchdivergence._rows.divergence`."""
-    values = torch.empty(p.shape[:-1], dtype=torch.float64, device=p.device)
+def sums(p: Tensor, q: Tensor, log_prob: tuple[bool, bool], temperature: float, terms: tuple[Term, ...]) -> Tensor:
+    """See :func:`torchdivergence._rows.eager.sums`; there is one term."""
+    values = torch.empty(len(terms), *p.shape[:-1], dtype=torch.float64, device=p.device)
     classes = p.shape[-1]
     chunk = min(_CHUNK, triton.next_power_of_2(classes))
     with torch.cuda.device_of(p):

@@ -1,0 +1,54 @@
+"""Rows on the CPU by compiled code, if the package was built with a compiler: see native/row.h."""
+
+import torch
+from torch import Tensor
+
+from torchdivergence._generators import Term
+from torchdivergence._rows.eager import blocks
+
+try:
+    from torchdivergence._rows import _native
+except ImportError:  # without a compiler the rows are eager's
+    _SUMS: dict[str, int] = {}
+else:
+    _SUMS = {name.lower(): place for place, name in enumerate(_native.SUMS)}
+
+_DTYPES = {torch.float64: 0, torch.float32: 1, torch.bfloat16: 2, torch.float16: 3}
+_MOST_DIMS = 16
+_BLOCK = 1 << 20  # numbers that are copied at a time, if the classes lie apart
+_LEAST_TEMPERATURE = 1e-300  # the inverse of a smaller one may be infinite
+
+
+def suits(p: Tensor, q: Tensor, log_prob: tuple[bool, bool], temperature: float, term: Term) -> bool:  # noqa: ARG001
+    """Whether these rows are for here; their number has no say in it."""
+    known = term.name in _SUMS and p.dtype in _DTYPES and q.dtype in _DTYPES
+    return known and p.device.type == "cpu" and p.dim() <= _MOST_DIMS and temperature >= _LEAST_TEMPERATURE
+
+
+def sums(p: Tensor, q: Tensor, log_prob: tuple[bool, bool], temperature: float, terms: tuple[Term, ...]) -> Tensor:
+    """See :func:`torchdivergence._rows.eager.sums`."""
+    most = _native.MOST_SUMS
+    if len(terms) > most:
+        return torch.cat([sums(p, q, log_prob, temperature, terms[k : k + most]) for k in range(0, len(terms), most)])
+    if _adjacent(p) and _adjacent(q):
+        return _sums(p, q, log_prob, temperature, terms)
+    values = torch.empty(len(terms), *p.shape[:-1], dtype=torch.float64, device=p.device)
+    for block in blocks(p.shape, _BLOCK):
+        a, b = (x[block] if _adjacent(x) else x[block].contiguous() for x in (p, q))
+        values[:, *block] = _sums(a, b, log_prob, temperature, terms)
+    return values
+
+
+def _sums(p: Tensor, q: Tensor, log_prob: tuple[bool, bool], temperature: float, terms: tuple[Term, ...]) -> Tensor:
+    batch = p.shape[:-1]
+    values = torch.empty(len(terms), *batch, dtype=torch.float64, device=p.device)
+    a, b = (
+        (x.data_ptr(), _DTYPES[x.dtype], is_log, x.stride()[:-1]) for x, is_log in zip((p, q), log_prob, strict=True)
+    )
+    wanted = tuple((_SUMS[term.name], term.parameter) for term in terms)
+    _native.sums(a, b, batch, p.shape[-1], temperature, wanted, values.data_ptr(), torch.get_num_threads())
+    return values
+
+
+def _adjacent(x: Tensor) -> bool:
+    return x.stride(-1) == 1 or x.shape[-1] == 1
