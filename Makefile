@@ -33,10 +33,11 @@ $(READY): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --no-build-isolation --editable ".[examples]" --group dev
 	touch $@
 
-# The compiled rows, again when their sources change.
-$(BUILT): $(READY) setup.py $(wildcard src/torchdivergence/_rows/native/*)
+# The compiled code, again when its sources change. The package goes without, where there is no compiler.
+$(BUILT): $(READY) setup.py $(wildcard src/native/*)
 	$(BIN)/python -m pip install --quiet --no-build-isolation --no-deps --editable .
+	@$(BIN)/python -c "from torchdivergence import _native" 2>/dev/null || echo "Nothing was compiled: all runs in plain torch."
 	touch $@
 
 clean:
-	rm -rf $(VENV) build docs/_build outputs src/torchdivergence/_rows/*.so
+	rm -rf $(VENV) build docs/_build outputs src/torchdivergence/*.so

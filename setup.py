@@ -1,15 +1,15 @@
-"""The compiled rows: without a compiler that knows these options, the package installs and works without them."""
+"""The compiled code: without a compiler that knows these options, the package installs and works without it."""
 
 from setuptools import Extension, setup
 
-NATIVE = "src/torchdivergence/_rows/native"
+NATIVE = "src/native"
 
 setup(
     ext_modules=[
         Extension(
-            "torchdivergence._rows._native",
+            "torchdivergence._native",
             sources=[f"{NATIVE}/module.c"],
-            depends=[f"{NATIVE}/elementary.h", f"{NATIVE}/row.h"],
+            depends=[f"{NATIVE}/{name}.h" for name in ("elementary", "exact", "row")],
             extra_compile_args=["-O3", "-fopenmp", "-fno-math-errno", "-fno-trapping-math"],
             extra_link_args=["-fopenmp"],
             py_limited_api=True,

@@ -99,10 +99,10 @@ def test_the_wheel_holds_every_source_file_and_the_marker_of_types(installed: Pa
 
 @pytest.mark.skipif(shutil.which("gcc") is None, reason="needs a compiler")
 def test_the_wheel_holds_the_compiled_rows(installed: Path) -> None:
-    code = "import torch; from torchdivergence._rows import native, _native; print(_native.__file__)"
+    code = "import torch; from torchdivergence import _native; print(_native.__file__)"
     assert Path(python(code, installed)).is_relative_to(installed)
 
 
 def test_without_the_compiled_rows_the_package_works() -> None:
-    blocked = "import sys; sys.modules['torchdivergence._rows._native'] = None"
+    blocked = "import sys; sys.modules['torchdivergence._native'] = None"
     assert float(python(f"{blocked}\n{USE}\nprint(metric.compute().item())")) == pytest.approx(0.143841, abs=1e-6)

@@ -1,5 +1,5 @@
-"""A plugin of pytest's: the package finds no compiled rows."""
+"""A plugin of pytest's: the package finds no compiled code."""
 
 import sys
 
-sys.modules["torchdivergence._rows._native"] = None  # type: ignore[assignment]
+sys.modules["torchdivergence._native"] = None  # type: ignore[assignment]

@@ -1,14 +1,12 @@
 """Exact sums over rows, as integers.
 
-A non-negative float64 is ``mantissa * 2**exponent`` with integers on both sides. So a sum is kept as one
-integer for each exponent: the sum of the mantissas that came with it (R. M. Neal, "Fast exact summation
-using small and large superaccumulators", arXiv:1505.05571). Integers add associatively: the state is the
-same, bit for bit, for every order and every split of the rows, two states merge by ``+``, and the sum that
-is read from a state is the correctly rounded one, that of :func:`math.fsum`.
+A non-negative float64 is an integer number of units of 2**-1074. So a sum is kept as an integer, in digits of 26 bits
+that stay apart: nothing is carried until it is read (R. M. Neal, "Fast exact summation using small and large
+superaccumulators", arXiv:1505.05571). Integers add associatively: the state is the same, bit for bit, for every order
+and every split of the rows, two states merge by ``+``, and the sum that is read from a state is the correctly rounded
+one, that of :func:`math.fsum`.
 
-The 52 bits of a mantissa that float64 stores are kept in two halves, so that int64 sums have room: for 2**37
-rows (1.4e11) in the worst case, where all have the same exponent and full mantissas. The leading bit, which it
-does not store, is there once for each value with an exponent above 0, and these are counted.
+A number adds less than 2**26 to a digit, so int64 has room for 2**37 (1.4e11) of the worst.
 """
 
 import math
@@ -17,18 +15,42 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-_FRACTION = 52  # mantissa bits that a float64 stores
-_HALF = 26
-_INF = 0x7FF << _FRACTION  # the bits of +inf; those of a NaN are larger
-_COLUMNS = 2049  # the 2047 exponents of finite values, then +inf, then NaN
-_PIECE = 1 << 16  # rows that are added at a time, for what they need meanwhile
-_SHIFTS = 0, _HALF, _FRACTION  # of low halves, of high halves, and of the leading bits, one for each value
-_UNIT = 1 << 1074  # integers are read in units of 2**-1074, the smallest float64
+from torchdivergence._compiled import native
 
-# A state is one vector: two banks of three lines of _COLUMNS numbers, and at the end the items. A bank's lines
-# hold low halves, high halves, and how many values came. The first bank is for weight * value of every row, the
-# second for the weights of those rows that came with one.
-_VALUES, _WEIGHTS, _ITEMS = (bank * 3 * _COLUMNS for bank in range(3))
+_DIGIT = 26
+_DIGITS = 81  # 81 * 26 bits reach past the largest float64
+_MASK = (1 << _DIGIT) - 1
+_FRACTION = 52  # mantissa bits that a float64 stores
+_INF = 0x7FF << _FRACTION  # the bits of +inf; those of a NaN are larger
+_UNIT = 1 << 1074
+_PIECE = 1 << 16  # numbers that are added at a time, for what they need meanwhile
+
+BANK = _DIGITS + 3
+"""The length of a bank, which holds one sum: its digits, and how many numbers were finite, infinite and NaN."""
+
+# The state of a metric is one vector: the bank of weight * value of every row, that of the weights of those rows that
+# came with one, the number of items, and the number of rows of weight zero.
+_ITEMS, _WEIGHTLESS = 2 * BANK, 2 * BANK + 1
+
+
+class Sum(NamedTuple):
+    """What a bank says of the numbers that went in."""
+
+    units: int
+    """The sum of the finite ones, in units of 2**-1074."""
+    finite: int
+    infinite: int
+    invalid: int
+
+    @property
+    def value(self) -> float:
+        """The float64 nearest to the sum of all that are no NaN; ``inf`` past the largest."""
+        if self.infinite:
+            return math.inf
+        try:
+            return self.units / _UNIT  # of integers, so correctly rounded
+        except OverflowError:
+            return math.inf
 
 
 class Totals(NamedTuple):
@@ -48,7 +70,7 @@ class Totals(NamedTuple):
 
 def zeros(device: torch.device | None = None) -> Tensor:
     """The state that has seen nothing."""
-    return torch.zeros(_ITEMS + 1, dtype=torch.int64, device=device)
+    return torch.zeros(_WEIGHTLESS + 1, dtype=torch.int64, device=device)
 
 
 def weigh(values: Tensor, weights: Tensor | None) -> Tensor:
@@ -66,56 +88,57 @@ def add(state: Tensor, values: Tensor, weights: Tensor | None, items: int) -> Te
         items: Number of items along the first batch dimension.
     """
     state = state.clone()
-    state[_ITEMS:].add_(items)
+    state[_ITEMS].add_(items)
     if weights is None:
-        for part in _pieces(values):
-            _add_(state, _VALUES, part, torch.ones_like(part, dtype=torch.int64))
+        add_(state[:BANK].view(1, BANK), values.reshape(1, -1))
         return state
-    for part, weight in zip(_pieces(values), _pieces(weights), strict=True):
-        weighed, kept = weigh(part, weight), weight != 0
-        valid = ~weighed.isnan()
-        _add_(state, _VALUES, weighed, kept.long())
-        _add_(state, _WEIGHTS, weight.where(valid, 0.0), (kept & valid).long())
+    weighed = weigh(values, weights)
+    kept = weights.masked_fill(weighed.isnan(), math.nan)
+    add_(state[:_ITEMS].view(2, BANK), torch.stack([weighed.flatten(), kept.flatten()]))
+    state[_WEIGHTLESS].add_((weights == 0).sum())
     return state
 
 
-def _pieces(x: Tensor) -> tuple[Tensor, ...]:
-    return torch.split(x.flatten(), _PIECE) if x.numel() > _PIECE else (x.flatten(),)
+def add_(banks: Tensor, numbers: Tensor) -> None:
+    """Write numbers, ``[banks, numbers]`` in float64 and >= 0 (or NaN), into the sums of banks, ``[banks, BANK]``."""
+    if native and banks.device.type == "cpu":
+        numbers = numbers.contiguous()
+        native.add(numbers.data_ptr(), *numbers.shape, banks.data_ptr())
+    else:
+        for part in numbers.split(_PIECE, dim=1):
+            _add_(banks, part)
 
 
-def _add_(state: Tensor, bank: int, numbers: Tensor, count: Tensor) -> None:
+def _add_(banks: Tensor, numbers: Tensor) -> None:
     bits = numbers.abs().view(torch.int64)  # abs: a NaN may carry a sign
-    columns = (bits >> _FRACTION).add_(bits > _INF)
-    halves = bits & (1 << _HALF) - 1, (bits >> _HALF).bitwise_and_((1 << _HALF) - 1)
-    state[bank : bank + 3 * _COLUMNS].view(3, _COLUMNS).index_add_(1, columns, torch.stack([*halves, count]))
+    special = (bits >= _INF).long()
+    normal = (bits >> _FRACTION > 0).long()
+    mantissa = ((bits & (1 << _FRACTION) - 1) + (normal << _FRACTION)) * (1 - special)
+    exponent = ((bits >> _FRACTION) - normal) * (1 - special)
+    digit, shift = exponent // _DIGIT, exponent % _DIGIT
+    parts = (mantissa << shift) & _MASK, (mantissa >> _DIGIT - shift) & _MASK, mantissa >> 2 * _DIGIT - shift
+    places = torch.stack([digit, digit + 1, digit + 2, _DIGITS + special + (bits > _INF)], dim=1)
+    amounts = torch.stack([*parts, torch.ones_like(bits)], dim=1)
+    banks.scatter_add_(1, places.flatten(1), amounts.flatten(1))
+
+
+def read(bank: Tensor) -> Sum:
+    """Read a bank; this waits for the device."""
+    *digits, finite, infinite, invalid = bank.tolist()
+    units = sum(digit << _DIGIT * place for place, digit in enumerate(digits) if digit)
+    return Sum(units, finite, infinite, invalid)
 
 
 def totals(state: Tensor) -> Totals:
     """Read a state; this waits for the device."""
-    sums, counts = [0, 0], [[0, 0, 0], [0, 0, 0]]  # for each bank: of finite values; how many finite, infinite, NaN
     state = state.cpu()
-    places = state[:_ITEMS].nonzero().squeeze(1)
-    for place, number in zip(places.tolist(), state[places].tolist(), strict=True):
-        bank, place = divmod(place, 3 * _COLUMNS)
-        line, column = divmod(place, _COLUMNS)
-        if line == 2:
-            counts[bank][max(column - 2046, 0)] += number
-        if column < 2047 and (line < 2 or column > 0):  # exponent 0 has no leading bit
-            sums[bank] += number << _SHIFTS[line] + max(column - 1, 0)
-    (finite, infinite, invalid), (weighed, _, _) = counts
-    ones = finite + infinite - weighed  # the valid rows that came without a weight
+    values, weights = read(state[:BANK]), read(state[BANK:_ITEMS])
+    items, weightless = state[_ITEMS:].tolist()
+    ones = values.finite + values.infinite - weights.finite  # the valid rows that came without a weight
     return Totals(
-        value=math.inf if infinite else _to_float(sums[0]),
-        weight=_to_float(sums[1] + ones * _UNIT),
-        items=int(state[_ITEMS]),
-        rows=finite + infinite + invalid,
-        invalid=invalid,
+        value=values.value,
+        weight=weights._replace(units=weights.units + ones * _UNIT).value,
+        items=items,
+        rows=values.finite + values.infinite + values.invalid - weightless,
+        invalid=values.invalid,
     )
-
-
-def _to_float(number: int) -> float:
-    """The float64 nearest to an integer number of units; past the largest, ``inf``."""
-    try:
-        return number / _UNIT  # of integers, so correctly rounded
-    except OverflowError:
-        return math.inf

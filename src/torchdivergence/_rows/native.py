@@ -1,18 +1,13 @@
-"""Rows on the CPU by compiled code, if the package was built with a compiler: see native/row.h."""
+"""Rows on the CPU by compiled code, if the package was built with a compiler: see src/native/row.h."""
 
 import torch
 from torch import Tensor
 
+from torchdivergence._compiled import native
 from torchdivergence._generators import Term
 from torchdivergence._rows.eager import blocks
 
-try:
-    from torchdivergence._rows import _native
-except ImportError:  # without a compiler the rows are eager's
-    _SUMS: dict[str, int] = {}
-else:
-    _SUMS = {name.lower(): place for place, name in enumerate(_native.SUMS)}
-
+_SUMS = {name.lower(): place for place, name in enumerate(native.SUMS)} if native else {}
 _DTYPES = {torch.float64: 0, torch.float32: 1, torch.bfloat16: 2, torch.float16: 3}
 _MOST_DIMS = 16
 _BLOCK = 1 << 20  # numbers that are copied at a time, if the classes lie apart
@@ -27,7 +22,7 @@ def suits(p: Tensor, q: Tensor, log_prob: tuple[bool, bool], temperature: float,
 
 def sums(p: Tensor, q: Tensor, log_prob: tuple[bool, bool], temperature: float, terms: tuple[Term, ...]) -> Tensor:
     """See :func:`torchdivergence._rows.eager.sums`."""
-    most = _native.MOST_SUMS
+    most = native.MOST_SUMS
     if len(terms) > most:
         return torch.cat([sums(p, q, log_prob, temperature, terms[k : k + most]) for k in range(0, len(terms), most)])
     if _adjacent(p) and _adjacent(q):
@@ -46,7 +41,7 @@ def _sums(p: Tensor, q: Tensor, log_prob: tuple[bool, bool], temperature: float,
         (x.data_ptr(), _DTYPES[x.dtype], is_log, x.stride()[:-1]) for x, is_log in zip((p, q), log_prob, strict=True)
     )
     wanted = tuple((_SUMS[term.name], term.parameter) for term in terms)
-    _native.sums(a, b, batch, p.shape[-1], temperature, wanted, values.data_ptr(), torch.get_num_threads())
+    native.sums(a, b, batch, p.shape[-1], temperature, wanted, values.data_ptr(), torch.get_num_threads())
     return values
 
 

@@ -1,4 +1,4 @@
-"""The compiled rows: native/module.c."""
+"""The compiled code: src/native/module.c."""
 
 SUMS: tuple[str, ...]
 MOST_SUMS: int
@@ -18,3 +18,6 @@ def sums(
     /,
 ) -> None:
     """For each row the sums that are wanted, pairs of a place in SUMS and a parameter: float64, [wanted, *batch]."""
+
+def add(numbers: int, height: int, count: int, banks: int, /) -> None:
+    """Adds numbers, float64 [height, count] at an address, to banks, int64 [height, 84] at another."""

@@ -1,4 +1,4 @@
-/* The rows of two tensors, shared out among threads; and the door to Python, which checks what comes in. */
+/* The rows of two tensors, shared out among threads; exact sums; and the door to Python for both. */
 
 #define Py_LIMITED_API 0x030b0000
 #define PY_SSIZE_T_CLEAN
@@ -6,6 +6,7 @@
 #include <stdatomic.h>
 
 #include "row.h"
+#include "exact.h"
 
 enum { MOST_DIMS = 16, LEAST_WORK = 1 << 14 /* numbers for which a thread is worth its start */ };
 
@@ -90,7 +91,7 @@ static int take_side(PyObject *tuple, int dims, Rows *rows) {
     return integers(strides, rows->strides) == dims;
 }
 
-static PyObject *sums(PyObject *Py_UNUSED(module), PyObject *args) {
+static PyObject *python_sums(PyObject *Py_UNUSED(module), PyObject *args) {
     Work work = {.rows = 1};
     PyObject *p, *q, *batch, *wanted;
     unsigned long long out;
@@ -119,6 +120,18 @@ static PyObject *sums(PyObject *Py_UNUSED(module), PyObject *args) {
     return Py_NewRef(Py_None);
 }
 
+static PyObject *python_add(PyObject *Py_UNUSED(module), PyObject *args) {
+    unsigned long long numbers, banks;
+    long long count, height;
+    if (!PyArg_ParseTuple(args, "KLLK", &numbers, &height, &count, &banks)) return NULL;
+    const double *x = (const double *)(uintptr_t)numbers;
+    int64_t *bank = (int64_t *)(uintptr_t)banks;
+    Py_BEGIN_ALLOW_THREADS
+    for (int64_t k = 0; k < height; k++) add_exactly(x + k * count, count, bank + k * BANK);
+    Py_END_ALLOW_THREADS
+    return Py_NewRef(Py_None);
+}
+
 static int add_constants(PyObject *module) {
 #define NAME(sum) #sum,
     static const char *const names[] = {SUMS(NAME)};
@@ -131,7 +144,8 @@ static int add_constants(PyObject *module) {
 }
 
 static PyMethodDef methods[] = {
-    {"sums", sums, METH_VARARGS, "sums(p, q, batch, classes, temperature, wanted, out, threads): see native.py."},
+    {"sums", python_sums, METH_VARARGS, "sums(p, q, batch, classes, temperature, wanted, out, threads): see _rows/native.py."},
+    {"add", python_add, METH_VARARGS, "add(numbers, height, count, banks): see _accumulators.py."},
     {NULL, NULL, 0, NULL},
 };
 
