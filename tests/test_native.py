@@ -20,6 +20,7 @@ from torchdivergence._generators import (
     HELLINGER,
     JEFFREYS,
     KL,
+    LOG_MASSES,
     REVERSE_KL,
     TOTAL_VARIATION,
     Term,
@@ -31,7 +32,7 @@ pytestmark = pytest.mark.skipif(not native._SUMS, reason="was built without a co
 
 NAMED = KL, REVERSE_KL, JEFFREYS, TOTAL_VARIATION, HELLINGER, CROSS_ENTROPY, ENTROPY
 GENERATORS = (*NAMED, *map(jensen_shannon, (0.1, 0.5)))
-TERMS = tuple(dict.fromkeys(term for generator in GENERATORS for term in generator.terms))
+TERMS = (*LOG_MASSES, *dict.fromkeys(term for generator in GENERATORS for term in generator.terms))
 LOGS = (True, True)
 
 
@@ -44,9 +45,10 @@ def assert_the_same(p: Tensor, q: Tensor, log_prob: tuple[bool, bool] = LOGS, te
 
 
 def values(sums: Tensor) -> Tensor:
-    """Of all divergences, before their bounds."""
+    """Of all divergences, before their bounds, and of the masses."""
     by_term = dict(zip(TERMS, sums, strict=True))
-    return torch.stack([generator.finish(*(by_term[term] for term in generator.terms)) for generator in GENERATORS])
+    finished = [generator.finish(*(by_term[term] for term in generator.terms)) for generator in GENERATORS]
+    return torch.stack([*finished, *(by_term[term] for term in LOG_MASSES)])
 
 
 def test_every_compiled_sum_is_a_term_of_the_table() -> None:

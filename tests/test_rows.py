@@ -2,6 +2,7 @@
 
 from math import inf, isinf
 
+import mpmath
 import numpy as np
 import pytest
 import torch
@@ -14,7 +15,7 @@ from torch import Tensor
 from reference import kl_divergence as true_kl
 from reference import near, relative_error
 from strategies import FINFO_MIN, logit_pairs, wide_pairs
-from torchdivergence.functional import kl_divergence
+from torchdivergence.functional import kl_divergence, total_variation_distance
 
 CONTRACT = 2e-6  # relative error for float32, float16 and bfloat16
 DTYPES = [torch.float16, torch.bfloat16, torch.float32]
@@ -212,3 +213,21 @@ def test_expanded_inputs_need_no_copy() -> None:
 
 def test_an_infinite_row_is_a_value() -> None:
     assert isinf(row_value(torch.tensor([0.5, 0.5]), torch.tensor([1.0, 0.0]), False))
+
+
+@pytest.mark.parametrize(
+    ("classes", "top", "step"), [(1000, 0.5, 2**-24), (128_256, 0.5, 2**-24), (128_256, 0.0, 1e-6)]
+)
+def test_a_row_that_differs_in_its_largest_class_alone_keeps_its_digits(classes: int, top: float, step: float) -> None:
+    p = torch.zeros(classes)
+    p[0] = top
+    q = p.clone()
+    q[0] += step
+    shares = []
+    for weight in (mpmath.exp(float(x[0])) for x in (p, q)):
+        total = weight + classes - 1
+        shares.append((weight / total, 1 / total))
+    (p_top, p_rest), (q_top, q_rest) = shares
+    kl = p_top * mpmath.log(p_top / q_top) + (classes - 1) * p_rest * mpmath.log(p_rest / q_rest)
+    assert relative_error(kl_divergence(p, q, log_prob=True), kl) < 2e-6
+    assert relative_error(total_variation_distance(p, q, log_prob=True), abs(p_top - q_top)) < 2e-6

@@ -1,6 +1,8 @@
 /* The rows of two tensors, shared out among threads; exact sums; and the door to Python for both. */
 
+#ifndef Py_GIL_DISABLED
 #define Py_LIMITED_API 0x030b0000
+#endif
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
 #include <stdatomic.h>
@@ -11,7 +13,7 @@
 enum { MOST_DIMS = 16, LEAST_WORK = 1 << 14 /* numbers for which a thread is worth its start */ };
 
 /* One binary for every x86-64: the loader picks the code with the widest vectors that the machine has. */
-#if defined(__x86_64__) && defined(__GLIBC__)
+#if defined(__x86_64__) && defined(__GLIBC__) && !defined(__clang__) && __GNUC__ >= 12
 #define WIDEST __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
 #else
 #define WIDEST
@@ -60,7 +62,7 @@ static void take_rows(Work *work) {
         some_rows(work, first, first + work->share < work->rows ? first + work->share : work->rows);
 }
 
-/* The threads are those that torch's own operations run on, as both use the same OpenMP library. */
+/* The threads are those that torch's own operations run on, if both use one OpenMP library, as builds with gcc do. */
 static void all_rows(Work *work, int threads) {
     int64_t shares = (work->rows + work->share - 1) / work->share;
     if (shares < threads) threads = (int)shares;
@@ -86,6 +88,7 @@ static int take_side(PyObject *tuple, int dims, Rows *rows) {
     int dtype;
     if (!PyArg_ParseTuple(tuple, "KipO!", &address, &dtype, &rows->side.is_log, &PyTuple_Type, &strides)) return 0;
     rows->side.data = (const void *)(uintptr_t)address;
+    if (!address) return 0;
     rows->side.dtype = (Dtype)dtype;
     rows->item = items[dtype];
     return integers(strides, rows->strides) == dims;
@@ -106,7 +109,7 @@ static PyObject *python_sums(PyObject *Py_UNUSED(module), PyObject *args) {
     work.count = (int)PyTuple_Size(wanted);
     int fits = work.dims <= MOST_DIMS && work.count <= MOST_SUMS;
     if (!fits || !take_side(p, work.dims, &work.p) || !take_side(q, work.dims, &work.q))
-        return PyErr_Occurred() ? NULL : PyErr_Format(PyExc_ValueError, "too many dimensions or sums, or of two minds");
+        return PyErr_Occurred() ? NULL : PyErr_Format(PyExc_ValueError, "no memory, too many dimensions or sums, or strides that do not fit");
     for (int k = 0; k < work.count; k++)
         if (!PyArg_ParseTuple(PyTuple_GetItem(wanted, k), "id", &work.wanted[k].sum, &work.wanted[k].parameter))
             return NULL;
@@ -117,7 +120,7 @@ static PyObject *python_sums(PyObject *Py_UNUSED(module), PyObject *args) {
     Py_BEGIN_ALLOW_THREADS
     all_rows(&work, threads);
     Py_END_ALLOW_THREADS
-    return Py_NewRef(Py_None);
+    Py_RETURN_NONE;
 }
 
 static PyObject *python_add(PyObject *Py_UNUSED(module), PyObject *args) {
@@ -129,7 +132,7 @@ static PyObject *python_add(PyObject *Py_UNUSED(module), PyObject *args) {
     Py_BEGIN_ALLOW_THREADS
     for (int64_t k = 0; k < height; k++) add_exactly(x + k * count, count, bank + k * BANK);
     Py_END_ALLOW_THREADS
-    return Py_NewRef(Py_None);
+    Py_RETURN_NONE;
 }
 
 static int add_constants(PyObject *module) {

@@ -28,8 +28,9 @@ typedef struct {
 
 /* The sums there are, under the names of the table's terms. */
 #define SUMS(ONE) \
-    ONE(KL) ONE(REVERSE_KL) ONE(JEFFREYS) ONE(JENSEN_SHANNON) ONE(TOTAL_VARIATION) ONE(SQUARED_HELLINGER) \
-    ONE(SMALL_ENTROPY) ONE(SMALL_SHARE)
+    ONE(KL) ONE(LOG_MASS_P) ONE(LOG_MASS_Q) ONE(REVERSE_KL) ONE(JEFFREYS) ONE(JENSEN_SHANNON) ONE(TOTAL_VARIATION) \
+    ONE(SQUARED_HELLINGER) ONE(SMALL_ENTROPY) ONE(SMALL_SHARE)
+#define FIRST_OF_SECOND_PASS REVERSE_KL /* those before it come with the normalisers */
 #define ITSELF(sum) sum,
 typedef enum { SUMS(ITSELF) } Sum;
 
@@ -39,12 +40,13 @@ typedef struct {
 } Wanted;
 
 INLINE float half_to_float(uint16_t half) {
-    uint32_t bits = (uint32_t)(half & 0x7fff) << 13, sign = (uint32_t)(half & 0x8000) << 16;
-    float x;
+    uint32_t magnitude = half & 0x7fff, sign = (uint32_t)(half & 0x8000) << 16;
+    uint32_t bits = (magnitude << 13) + (112 << 23) | (magnitude >= 0x7c00 ? 0x7f800000u : 0);
+    float tiny = (float)(int32_t)magnitude * 0x1p-24f, x;
     memcpy(&x, &bits, sizeof x);
-    x *= 0x1p112f; /* the exponent's bias; subnormal halves become normal here */
+    x = magnitude < 0x400 ? tiny : x;
     memcpy(&bits, &x, sizeof bits);
-    bits |= sign | ((half & 0x7c00) == 0x7c00 ? 0x7f800000u : 0);
+    bits |= sign;
     memcpy(&x, &bits, sizeof x);
     return x;
 }
@@ -122,7 +124,8 @@ typedef struct {
 /* The normalisers of a row, and its Kullback-Leibler divergence, which is NaN where p or q is no distribution.
 
    With weights P and Q, e = log P / Q and sums over the classes:
-   delta = log(sum P / sum Q) = -log1p(-sum(P - Q) / sum P),  D = sum(P e) / sum P - delta. */
+   delta = log(sum P / sum Q) = -log1p(-sum(P - Q) / sum P),  D = sum(P e) / sum P - delta.
+   The last difference loses digits where D is far below delta, as where only the tops differ: see sums_of_row. */
 INLINE double normalise(Side p, Side q, int64_t classes, int size, Normalisers *n) {
     double a[CHUNK], b[CHUNK], of_p[CHUNK] = {0}, of_q[CHUNK] = {0}, of_both[CHUNK] = {0}, moments[CHUNK] = {0};
     n->top_p = top(p, classes), n->top_q = top(q, classes);
@@ -172,7 +175,11 @@ INLINE void add(Wanted wanted, const Classes *restrict c, int size, double *rest
     const double *large = c->large, *ratio = c->ratio, *gap = c->gap;
     double beta = wanted.parameter;
     switch (wanted.sum) {
-    case KL: break; /* it comes with the normalisers */
+    case KL:
+        EACH sums[i] += infinite(p[i] * at_least(FLOOR, delta[i])) - copysign(large[i] * gap[i], delta[i]);
+        break;
+    case LOG_MASS_P:
+    case LOG_MASS_Q: break;
     case REVERSE_KL:
         EACH sums[i] += infinite(q[i] * at_least(FLOOR, -delta[i])) + copysign(large[i] * gap[i], delta[i]);
         break;
@@ -180,8 +187,11 @@ INLINE void add(Wanted wanted, const Classes *restrict c, int size, double *rest
     case JENSEN_SHANNON:
         EACH {
             double of_large = delta[i] > 0 ? beta : 1 - beta, of_small = delta[i] > 0 ? 1 - beta : beta;
-            double by_large = log1p_of(-of_small * gap[i]), by_small = log1p_of(of_large * gap[i] / ratio[i]); /* m over */
-            sums[i] -= large[i] * (of_large * by_large + zero(of_small * ratio[i] * by_small));
+            double lack = of_small * gap[i], near = 1 - lack, rest = 1 - near - lack; /* m / large is 1 - lack */
+            double m = lack > 0.5 ? of_large + of_small * ratio[i] : near;
+            double over_large = log_normal(m, lack > 0.5 ? 0 : rest);
+            double over_small = log1p_of(of_large * gap[i] / ratio[i]);
+            sums[i] -= large[i] * (of_large * over_large + zero(of_small * ratio[i] * over_small));
         }
         break;
     case TOTAL_VARIATION: EACH sums[i] += large[i] * gap[i] / 2; break;
@@ -204,9 +214,10 @@ INLINE void sums_of_row(
     Classes c;
     Normalisers n = {.rate = rate};
     int size = size_of_chunks(classes), more = 0;
-    double kl = normalise(p, q, classes, size, &n);
+    double kl = normalise(p, q, classes, size, &n), valid = kl == kl ? 0 : NAN;
+    int lossy = kl < 1e-8 * fabs(n.delta); /* then it is better summed class by class */
     for (int k = 0; k < count; k++) {
-        more |= wanted[k].sum != KL;
+        more |= wanted[k].sum >= FIRST_OF_SECOND_PASS || (wanted[k].sum == KL && lossy);
         EACH sums[k][i] = 0;
     }
     for (int64_t start = 0; more && start < classes; start += size) {
@@ -214,5 +225,14 @@ INLINE void sums_of_row(
         compare(a, b, n, size, &c);
         for (int k = 0; k < count; k++) add(wanted[k], &c, size, sums[k]);
     }
-    for (int k = 0; k < count; k++) out[k * stride] = wanted[k].sum == KL ? kl : kl != kl ? NAN : at_least(0, sum(size, sums[k]));
+    for (int k = 0; k < count; k++) {
+        double value = at_least(0, sum(size, sums[k]));
+        switch (wanted[k].sum) {
+        case KL: value = lossy ? value : kl; break;
+        case LOG_MASS_P: value = n.top_p * rate + n.log_p; break;
+        case LOG_MASS_Q: value = n.top_q * rate + n.log_q; break;
+        default: break;
+        }
+        out[k * stride] = value + valid;
+    }
 }

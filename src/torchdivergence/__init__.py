@@ -15,12 +15,16 @@ from torchdivergence.metrics import (
     SquaredHellingerDistance,
     TotalVariationDistance,
 )
+from torchdivergence.report import DivergenceReport
+from torchdivergence.statistics import DivergenceStatistics
 
 __all__ = [
     "AlphaDivergence",
     "ChiSquaredDivergence",
     "CrossEntropy",
     "DivergenceCollection",
+    "DivergenceReport",
+    "DivergenceStatistics",
     "Entropy",
     "HellingerDistance",
     "JeffreysDivergence",

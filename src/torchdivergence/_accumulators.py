@@ -10,12 +10,13 @@ A number adds less than 2**26 to a digit, so int64 has room for 2**37 (1.4e11) o
 """
 
 import math
+from fractions import Fraction
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from torchdivergence._compiled import native
+from torchdivergence._compiled import native, opaque
 
 _DIGIT = 26
 _DIGITS = 81  # 81 * 26 bits reach past the largest float64
@@ -41,6 +42,11 @@ class Sum(NamedTuple):
     finite: int
     infinite: int
     invalid: int
+
+    @property
+    def exact(self) -> Fraction:
+        """The sum of the finite ones."""
+        return Fraction(self.units, _UNIT)
 
     @property
     def value(self) -> float:
@@ -78,6 +84,7 @@ def weigh(values: Tensor, weights: Tensor | None) -> Tensor:
     return values if weights is None else torch.where(weights == 0, 0.0, values * weights)
 
 
+@opaque
 def add(state: Tensor, values: Tensor, weights: Tensor | None, items: int) -> Tensor:
     """A new state: the given one and these rows.
 
@@ -105,7 +112,7 @@ def add_(banks: Tensor, numbers: Tensor) -> None:
         numbers = numbers.contiguous()
         native.add(numbers.data_ptr(), *numbers.shape, banks.data_ptr())
     else:
-        for part in numbers.split(_PIECE, dim=1):
+        for part in torch.split(numbers, _PIECE, dim=1):
             _add_(banks, part)
 
 
@@ -129,6 +136,7 @@ def read(bank: Tensor) -> Sum:
     return Sum(units, finite, infinite, invalid)
 
 
+@opaque
 def totals(state: Tensor) -> Totals:
     """Read a state; this waits for the device."""
     state = state.cpu()

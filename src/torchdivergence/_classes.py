@@ -27,8 +27,10 @@ def zero(terms: Tensor) -> Tensor:
 class Classes:
     """Two normalised distributions over the last dimension, class by class."""
 
-    def __init__(self, p: Tensor, q: Tensor, log_p: Tensor, delta: Tensor) -> None:
+    def __init__(self, p: Tensor, q: Tensor, log_p: Tensor, delta: Tensor, log_mass: Tensor) -> None:
         self.p, self.q, self.log_p, self.delta = p, q, log_p, delta
+        self.log_mass = log_mass
+        """Of both sides, ``[2, rows, 1]``: the logarithms of the sums of their weights."""
 
     @cached_property
     def gap(self) -> Tensor:
@@ -48,4 +50,4 @@ class Classes:
         p = torch.where(no_p, self.q * step, self.p).clamp_(min=least)
         q = torch.where(no_q, self.p * step, self.q).clamp_(min=least)
         log_p = torch.where(no_p, self.q.log() - _STEEP, self.log_p).clamp_(min=math.log(least))
-        return Classes(p, q, log_p, self.delta.nan_to_num(posinf=_STEEP, neginf=-_STEEP))
+        return Classes(p, q, log_p, self.delta.nan_to_num(posinf=_STEEP, neginf=-_STEEP), self.log_mass)

@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from torch._compile import _disable_dynamo
+
 native: Any
 try:
     from torchdivergence import _native
@@ -9,3 +11,6 @@ try:
     native = _native
 except ImportError:
     native = None
+
+opaque = _disable_dynamo
+"""Keeps ``torch.compile`` out of a function. (``torch.compiler.disable`` would import its machinery at once.)"""

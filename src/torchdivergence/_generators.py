@@ -106,6 +106,12 @@ _SMALL = (
     Term("small_share", lambda c: c.p.masked_fill(c.p > 0.5, 0.0)),
 )
 
+LOG_MASSES = (
+    Term("log_mass_p", lambda c: c.log_mass[0], is_log=True),
+    Term("log_mass_q", lambda c: c.log_mass[1], is_log=True),
+)
+"""The logarithms of the sums of weights, those of p and those of q: what a logit is more than its log-probability."""
+
 KL = Generator(
     name="kl_divergence",
     formula=r"\sum_i p_i \log \frac{p_i}{q_i}",
@@ -199,7 +205,8 @@ def jensen_shannon(beta: float) -> Generator:
         large = torch.full_like(distance, 1 - beta).masked_fill_(by_p, beta)
         small = torch.full_like(distance, beta).masked_fill_(by_p, 1 - beta)
         r, gap = torch.exp(-distance), torch.expm1(-distance).neg_()
-        log_m = (small * gap).neg_().log1p_().mul_(large)  # of m / max(p, q), which is 1 - w (1 - r)
+        lack = small * gap  # m / max(p, q) is 1 - lack
+        log_m = torch.where(lack > 0.5, (small * r).add_(large).log_(), lack.neg().log1p_()).mul_(large)
         log_n = gap.mul_(large).div_(r).log1p_().mul_(r).mul_(small)  # of m / min(p, q)
         return log_m.add_(log_n).mul_(torch.maximum(c.p, c.q)).neg_()
 

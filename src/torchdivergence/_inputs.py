@@ -48,7 +48,8 @@ def check_rows(p: Tensor, q: Tensor, weights: Tensor | None, settings: Settings)
     if p.shape != q.shape:
         raise ValueError(
             f"p and q must have the same shape, but p is {_shape(p)} and q is {_shape(q)}. If one of them has "
-            "padding classes, slice it off; if one of them is shared by all rows, expand it: q.expand_as(p)."
+            "padding classes, slice them off, or give a DivergenceReport num_classes; if one of them is shared by all "
+            "rows, expand it: q.expand_as(p)."
         )
     if p.device != q.device:
         raise ValueError(f"p and q must be on one device, but p is on {p.device} and q on {q.device}.")
@@ -60,6 +61,43 @@ def check_rows(p: Tensor, q: Tensor, weights: Tensor | None, settings: Settings)
     if dim not in (-1, p.ndim - 1):
         p, q = p.movedim(dim, -1), q.movedim(dim, -1)
     return Rows(p, q, None if weights is None else _check_weights(weights, p))
+
+
+def clip_classes(p: Tensor, q: Tensor, num_classes: int | None) -> tuple[Tensor, Tensor]:
+    """Views of the classes that count, the first ones."""
+    if num_classes is None:
+        return p, q
+    for name, values in zip("pq", (p, q), strict=True):
+        if values.shape[-1] < num_classes:
+            raise ValueError(
+                f"there must be at least num_classes={num_classes} classes, but {name} is {_shape(values)}."
+            )
+    return p[..., :num_classes], q[..., :num_classes]
+
+
+def check_target(target: Tensor, p: Tensor, ignore_index: int) -> None:
+    """Indices of classes, one for each row of p (whose classes are last), or ``ignore_index``."""
+    if (
+        not isinstance(target, Tensor)
+        or target.is_floating_point()
+        or target.is_complex()
+        or target.dtype == torch.bool
+    ):
+        found = target.dtype if isinstance(target, Tensor) else type(target).__name__
+        raise TypeError(f"target must be a tensor of integers, the index of a class for each row, but got {found}.")
+    if target.shape != p.shape[:-1]:
+        raise ValueError(
+            f"target must have the batch shape {tuple(p.shape[:-1])} (that of p without its classes), but is "
+            f"{_shape(target)}. The target of a token is the next one: logits[:, :-1] go with ids[:, 1:]."
+        )
+    if target.device != p.device:
+        raise ValueError(f"target must be on the device of p, {p.device}, but is on {target.device}.")
+    outside = ((target < 0) | (target >= p.shape[-1])) & (target != ignore_index)
+    if target.device.type == "cpu" and outside.any():
+        raise ValueError(
+            f"each target must be a class, from 0 to {p.shape[-1] - 1}, or ignore_index={ignore_index}, but got "
+            f"{int(target[outside][0])}."
+        )
 
 
 def _check_dtype(name: str, values: Tensor, is_log: bool) -> None:

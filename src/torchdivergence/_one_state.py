@@ -20,7 +20,7 @@ State = Tensor | list[Tensor]
 
 
 class OneStateMetric(Metric):
-    """A metric whose state is one int64 tensor, summed over processes, or one list of such, concatenated.
+    """A metric whose state is one int64 tensor, joined over processes, or one list of such, concatenated.
 
     A tensor is replaced and never written into: under ``ddp_spawn`` the processes may share its memory.
     """
@@ -28,14 +28,15 @@ class OneStateMetric(Metric):
     is_differentiable = False
     full_state_update = False
 
-    def _keep(self, name: str, empty: State) -> None:
-        """Declare the state.
+    def _keep(self, name: str, empty: State, join: Callable[[Tensor], Tensor] | None = None) -> None:
+        """Declare the state, and what makes one of several tensors, stacked, if it is not their sum.
 
         Its name must tell all that decides what a row adds to it: a ``MetricCollection`` takes metrics for the
         same when their states have the same names, and the same contents after one batch.
         """
         self._name = name
-        self.add_state(name, empty, dist_reduce_fx="cat" if isinstance(empty, list) else "sum")
+        self._join = join or functools.partial(torch.sum, dim=0)
+        self.add_state(name, empty, dist_reduce_fx="cat" if isinstance(empty, list) else self._join)
 
     @abstractmethod
     def _evaluate(self, *args: Any, **kwargs: Any) -> Any:
@@ -46,7 +47,7 @@ class OneStateMetric(Metric):
         """The state with what ``_evaluate`` said of a batch: a new tensor, or the same list, longer."""
 
     @abstractmethod
-    def _read(self, state: Tensor) -> Tensor:
+    def _read(self, state: Tensor) -> Any:
         """The metric's value; lists come concatenated."""
 
     def _before_compute(self) -> None:
@@ -54,12 +55,12 @@ class OneStateMetric(Metric):
 
     @property
     def _current(self) -> Tensor:
-        state = getattr(self, self._name)
+        state: State = getattr(self, self._name)
         if isinstance(state, list):
             return dim_zero_cat(state) if state else torch.empty(0, dtype=torch.int64, device=self.device)
-        return state  # type: ignore[no-any-return]
+        return state
 
-    def compute(self) -> Tensor:
+    def compute(self) -> Any:
         """The value over everything since the last reset, on all processes."""
         return self._read(self._current)
 
@@ -76,7 +77,7 @@ class OneStateMetric(Metric):
             self._move_list_states_to_cpu()
         self._update_count += 1
         self._computed = None
-        self._forward_cache = value  # type: ignore[assignment]
+        self._forward_cache = value
         return value
 
     def _take(self, batch: Any) -> None:
@@ -86,10 +87,10 @@ class OneStateMetric(Metric):
         # a list may be shared, too: a MetricCollection lets equal metrics have one, and calls the forward of each
         own = getattr(self, self._name)
         parts = [x.to(self.device) for x in ([state] if isinstance(state, Tensor) else state)]
-        merged = own + parts if isinstance(own, list) else own + parts[0]
+        merged = own + parts if isinstance(own, list) else self._join(torch.stack([own, parts[0]]))
         setattr(self, self._name, merged)
 
-    def _value_of(self, batch: State) -> Tensor:
+    def _value_of(self, batch: State) -> Any:
         """The value over one batch, of all processes if ``dist_sync_on_step`` is set."""
         own = getattr(self, self._name)
         if isinstance(batch, Tensor) and not self.dist_sync_on_step:

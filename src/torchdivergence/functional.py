@@ -9,6 +9,7 @@ from typing import Protocol
 from torch import Tensor
 
 from torchdivergence import _accumulators, _generators, _rows
+from torchdivergence._compiled import opaque
 from torchdivergence._docs import ALPHA, BETA, ORDER, function_doc
 from torchdivergence._generators import Generator
 from torchdivergence._inputs import LogProb, Reduction, check_parameter, check_rows, check_settings
@@ -276,6 +277,7 @@ for _parametrised, _row, _parameter in (
     _parametrised.__doc__ = function_doc(_row, _parametrised.__doc__ or "", _parameter)
 
 
+@opaque
 def _evaluate(
     generator: Generator,
     p: Tensor,

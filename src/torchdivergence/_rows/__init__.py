@@ -9,10 +9,12 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from torchdivergence._compiled import opaque
 from torchdivergence._generators import Generator, Term
 from torchdivergence._rows import eager, native
 
 
+@opaque
 def divergence(p: Tensor, q: Tensor, log_prob: tuple[bool, bool], temperature: float, generator: Generator) -> Tensor:
     """The divergence of each row of p from that of q, in nats, ``[*batch]`` in float64.
 
@@ -32,14 +34,22 @@ def divergences(
     p: Tensor, q: Tensor, log_prob: tuple[bool, bool], temperature: float, generators: tuple[Generator, ...]
 ) -> tuple[Tensor, ...]:
     """The values of several divergences from one pass over the classes, without gradients."""
-    sums: dict[Term, Tensor] = {}
-    terms = {term for generator in generators for term in generator.terms}
+    terms = tuple(dict.fromkeys(term for generator in generators for term in generator.terms))
+    found = sums(p, q, log_prob, temperature, terms)
+    return tuple(_value(generator, [found[term] for term in generator.terms]) for generator in generators)
+
+
+@opaque
+def sums(
+    p: Tensor, q: Tensor, log_prob: tuple[bool, bool], temperature: float, terms: tuple[Term, ...]
+) -> dict[Term, Tensor]:
+    """The sums of some terms over the classes, each ``[*batch]`` in float64, from one pass."""
+    found: dict[Term, Tensor] = {}
     for engine in _engines(p):
-        suited = tuple(term for term in terms if engine.suits(p, q, log_prob, temperature, term))
+        suited = tuple(term for term in terms if term not in found and engine.suits(p, q, log_prob, temperature, term))
         if suited:
-            sums.update(zip(suited, engine.sums(p, q, log_prob, temperature, suited), strict=True))
-            terms.difference_update(suited)
-    return tuple(_value(generator, [sums[term] for term in generator.terms]) for generator in generators)
+            found.update(zip(suited, engine.sums(p, q, log_prob, temperature, suited), strict=True))
+    return found
 
 
 def _value(generator: Generator, sums: list[Tensor]) -> Tensor:

@@ -6,15 +6,14 @@ With the log-weights a and b of a row (logits, log-probabilities, or logarithms 
     D = sum of a term of p, q and delta over the classes
 
 The differences come before all else, a - max(a), b - max(b), then theirs: nearly equal floats subtract without
-error, and those of 24 bits or fewer do so almost always, so delta is good to its last digits when it is small.
-Every term is >= 0, so none of them cancel; and an error in lse moves D in second order.
+error, and those of 24 bits or fewer do so almost always; and lse(a) - lse(b) comes from what the weights differ by. So
+delta is good to its last digits when it is small. Every term is >= 0, so none of them cancel.
 
 A row's bits depend on that row alone.
 """
 
 from collections.abc import Iterator
 from math import inf, prod
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -24,14 +23,6 @@ from torchdivergence._generators import Generator, Term
 from torchdivergence._sums import row_log_sums, row_sums
 
 _BLOCK = 1 << 16  # numbers in a block
-
-
-class _Block(NamedTuple):
-    """Rows of one block, ``[rows, classes]``."""
-
-    classes: Classes
-    lse: Tensor
-    """Of both sides, ``[2, rows]``: the logarithms of the sums of their weights."""
 
 
 def suits(p: Tensor, q: Tensor, log_prob: tuple[bool, bool], temperature: float, term: Term) -> bool:  # noqa: ARG001
@@ -47,8 +38,7 @@ def sums(p: Tensor, q: Tensor, log_prob: tuple[bool, bool], temperature: float, 
     values = torch.empty(len(terms), *p.shape[:-1], dtype=torch.float64, device=p.device)
     _keep_pages(p)
     for block in blocks(p.shape, _BLOCK):
-        classes, lse = _compare(_log_weights(p[block], q[block], log_prob), temperature)
-        valid = lse.mul(0).sum(0)  # 0, or NaN where p or q is no distribution
+        classes, valid = _compare(_log_weights(p[block], q[block], log_prob), temperature)
         for term, value in zip(terms, values, strict=True):
             summands = term.of(classes)
             total = row_log_sums(summands) if term.is_log else row_sums(summands).clamp_(min=0)
@@ -75,7 +65,7 @@ def gradients(
     sides = [(side, log_prob[side], grad) for side, grad in enumerate(grads) if grad is not None]
     _keep_pages(p)
     for block in blocks(p.shape, _BLOCK):
-        classes, lse = _compare(_log_weights(p[block], q[block], log_prob), temperature)
+        classes, _ = _compare(_log_weights(p[block], q[block], log_prob), temperature)
         value, outer = (x[block].reshape(-1, 1) for x in (values, slope))
         flat = (outer == 0) | (value == inf)
         outer = outer / temperature * generator.finish_slope(value)
@@ -84,7 +74,7 @@ def gradients(
         for side, is_log, grad in sides:
             share, part = (scales[is_log].p, scales[is_log].q)[side], slopes[is_log][side]
             part = part - share * row_sums(part).unsqueeze(-1)
-            part = part if is_log else part.div_(share * lse[side].exp().unsqueeze(-1))
+            part = part if is_log else part.div_(share * classes.log_mass[side].exp())
             _store(grad[block], part.mul_(outer).masked_fill_(flat, 0.0))
     return grads[0], grads[1]
 
@@ -113,21 +103,25 @@ def _log_weights(p: Tensor, q: Tensor, log_prob: tuple[bool, bool]) -> Tensor:
     return weights.view(2, -1, p.shape[-1])
 
 
-def _compare(weights: Tensor, temperature: float) -> _Block:
-    """From log-weights, which are used up."""
+def _compare(weights: Tensor, temperature: float) -> tuple[Classes, Tensor]:
+    """From log-weights, which are used up; and for each row 0, or NaN where p or q is no distribution."""
     top = weights.amax(-1, keepdim=True)
+    valid = top.mul(0).sum(0).squeeze(-1)
     weights.sub_(top)
     delta = weights[0] - weights[1]
     if temperature != 1:
         for x in (top, weights, delta):
             x.div_(temperature)
+    delta.nan_to_num_(nan=0.0, posinf=inf, neginf=-inf)  # NaN: a = b = -inf
     shares = weights.exp()
+    gap = torch.expm1(-delta.abs()).mul_(shares.amax(0)).neg_().copysign_(delta)
     total = row_sums(shares).unsqueeze(-1)
     log_total = total.log()
-    delta.sub_(log_total[0] - log_total[1]).nan_to_num_(nan=0.0, posinf=inf, neginf=-inf)  # NaN: a = b = -inf
+    excess = row_sums(gap).unsqueeze(-1).div_(total[0])  # of p's weights over q's, to the last digits if it is small
+    delta.sub_(torch.where(excess < 0.5, -torch.log1p(-excess), log_total[0] - log_total[1]))
     p, q = shares.div_(total)
     log_p = weights[0].sub_(log_total[0])
-    return _Block(Classes(p, q, log_p, delta), (top + log_total).squeeze(-1))
+    return Classes(p, q, log_p, delta, top + log_total), valid
 
 
 def blocks(shape: torch.Size, size: int) -> Iterator[tuple[int | slice, ...]]:

@@ -16,8 +16,14 @@ _LEAST_TEMPERATURE = 1e-300  # the inverse of a smaller one may be infinite
 
 def suits(p: Tensor, q: Tensor, log_prob: tuple[bool, bool], temperature: float, term: Term) -> bool:  # noqa: ARG001
     """Whether these rows are for here; their number has no say in it."""
-    known = term.name in _SUMS and p.dtype in _DTYPES and q.dtype in _DTYPES
-    return known and p.device.type == "cpu" and p.dim() <= _MOST_DIMS and temperature >= _LEAST_TEMPERATURE
+    fits = p.dim() <= _MOST_DIMS and temperature >= _LEAST_TEMPERATURE
+    return term.name in _SUMS and fits and _is_plain(p) and _is_plain(q)
+
+
+def _is_plain(x: Tensor) -> bool:
+    """Whether the numbers lie in memory as they are: a subclass may have none, or a negative view others."""
+    plain = type(x) in (Tensor, torch.nn.Parameter) and x.device.type == "cpu" and x.dtype in _DTYPES
+    return plain and not x.is_neg() and (x.data_ptr() != 0 or x.numel() == 0)
 
 
 def sums(p: Tensor, q: Tensor, log_prob: tuple[bool, bool], temperature: float, terms: tuple[Term, ...]) -> Tensor:
@@ -41,7 +47,8 @@ def _sums(p: Tensor, q: Tensor, log_prob: tuple[bool, bool], temperature: float,
         (x.data_ptr(), _DTYPES[x.dtype], is_log, x.stride()[:-1]) for x, is_log in zip((p, q), log_prob, strict=True)
     )
     wanted = tuple((_SUMS[term.name], term.parameter) for term in terms)
-    native.sums(a, b, batch, p.shape[-1], temperature, wanted, values.data_ptr(), torch.get_num_threads())
+    if values.numel():
+        native.sums(a, b, batch, p.shape[-1], temperature, wanted, values.data_ptr(), torch.get_num_threads())
     return values
 
 

@@ -1,0 +1,117 @@
+"""Means over rows with their standard errors, from exact sums. It does not know what the rows hold.
+
+Rows are weighed, and they come in items (a text, whose tokens are the rows). With W and S = W x summed over each of n
+units, rows or items, the mean is m = sum S / sum W, and its variance
+
+    n / (n - 1) * sum((S - m W)**2) / sum(W)**2.
+
+Of rows of weight 1 that is the textbook's s**2 / n; of items it is the cluster-robust variance CR1 (A. C. Cameron and
+D. L. Miller, "A Practitioner's Guide to Cluster-Robust Inference", J. Hum. Resour. 50 (2015), section II). The sums of
+S S, S W and W W are exact, so that nothing is lost where the variance is far below the square of the mean.
+"""
+
+import math
+from fractions import Fraction
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from torchdivergence import _accumulators
+from torchdivergence._accumulators import BANK, Sum
+from torchdivergence._sums import row_sums
+
+_HIGH_BITS = -1 << 27  # of a float64: sign, exponent and the upper half of the mantissa
+
+
+class Estimate(NamedTuple):
+    """A mean over rows, with two standard errors."""
+
+    value: float
+    standard_error: float
+    """If the rows are independent."""
+    clustered_standard_error: float
+    """If the items are independent, whatever the rows within one."""
+
+    def scaled(self, by: float, value: float) -> "Estimate":
+        """Another value, whose errors are these times a slope."""
+        return Estimate(value, self.standard_error * abs(by), self.clustered_standard_error * abs(by))
+
+
+class Moments:
+    """The means of some columns of numbers, each with one number a row, whose weights they share."""
+
+    def __init__(self, columns: int) -> None:
+        self.columns = columns
+        of_rows, of_units = 1 + 2 * columns, 1 + 3 * columns
+        self._banks = of_rows, of_units, of_units
+        self.size = sum(self._banks) * BANK + 2
+
+    def add_(self, state: Tensor, numbers: Tensor, weights: Tensor) -> None:
+        """Write rows into a state, ``[size]``.
+
+        Args:
+            state: What has been seen so far.
+            numbers: Float64, ``[columns, *batch]``, of any sign.
+            weights: Float64, ``[*batch]``; a row of weight zero is left out, whatever it holds.
+        """
+        weighed = torch.where(weights == 0, 0.0, numbers * weights)
+        items = max(1, len(weights) if weights.dim() else 1), -1
+        units = [
+            (weighed.reshape(self.columns, -1), weights.reshape(-1)),
+            (row_sums(weighed.reshape(self.columns, *items)), row_sums(weights.reshape(items))),
+        ]
+        rows, *banks = self._split(state)
+        of_rows, weights_of_rows = units[0]
+        _accumulators.add_(rows, torch.cat([weights_of_rows[None], of_rows.clamp(min=0), (-of_rows).clamp(min=0)]))
+        for count, bank, (x, w) in zip(state[-2:], banks, units, strict=True):
+            _accumulators.add_(bank, _second(x, w))
+            count += (w > 0).sum()
+
+    def read(self, state: Tensor) -> list[Estimate]:
+        """The mean of each column."""
+        rows, *banks = ([_accumulators.read(bank) for bank in part] for part in self._split(state))
+        counts = state[-2:].tolist()
+        return [self._estimate(column, rows, banks, counts) for column in range(self.columns)]
+
+    def counts(self, state: Tensor) -> tuple[int, int]:
+        """How many rows and how many items of positive weight there are."""
+        rows, items = state[-2:].tolist()
+        return rows, items
+
+    def _estimate(self, column: int, rows: list[Sum], banks: list[list[Sum]], counts: list[int]) -> Estimate:
+        weight, above, below = rows[0], rows[1 + column], rows[1 + self.columns + column]
+        if not weight.units:
+            return Estimate(math.nan, math.nan, math.nan)
+        if above.infinite or below.infinite or above.invalid:
+            value = above.value - below.value if not above.invalid else math.nan
+            return Estimate(value, math.nan, math.nan)
+        mean = Fraction(above.units - below.units, weight.units)
+        errors = []
+        for sums, count in zip(banks, counts, strict=True):
+            ww, ss, sw, less = (x.exact for x in (sums[0], *sums[1 + column :: self.columns]))
+            squares = ss - 2 * mean * (sw - less) + mean**2 * ww
+            variance = squares / weight.exact**2 * Fraction(count, max(count - 1, 1))
+            errors.append(math.sqrt(variance) if count > 1 else math.nan)
+        return Estimate(float(mean), *errors)
+
+    def _split(self, state: Tensor) -> list[Tensor]:
+        return [part.view(-1, BANK) for part in torch.split(state[:-2], [BANK * banks for banks in self._banks])]
+
+
+def _second(x: Tensor, w: Tensor) -> Tensor:
+    """The summands of sum W W, sum S S, and of the positive and the negative part of sum S W, for each column."""
+    finite, w = x.masked_fill(~x.isfinite(), 0.0), w.expand_as(x)
+    size, above = finite.abs(), finite > 0
+    xw = _products(size, w)
+    above = above.repeat(1, 4)
+    return torch.cat([_products(w, w)[:1], _products(size, size), xw * above, xw * ~above])
+
+
+def _products(x: Tensor, y: Tensor) -> Tensor:
+    """Four numbers whose sum is the product of two, ``[columns, 4 * units]``: nothing of it is rounded away."""
+    halves = []
+    for number in (x, y):
+        high = (number.contiguous().view(torch.int64) & _HIGH_BITS).view(torch.float64)
+        halves.append((high, number - high))
+    return torch.cat([a * b for a in halves[0] for b in halves[1]], -1)

@@ -1,0 +1,82 @@
+"""The values of a report as a table to read."""
+
+from collections.abc import Iterable, Mapping
+
+Line = tuple[str, str, str, str]
+
+
+def table(values: Mapping[str, float], quantiles: Mapping[str, float]) -> str:
+    """Lines with a value, its error for independent rows and that for independent sequences."""
+    lines = [*_divergence(values, quantiles), *_agreements(values)]
+    if "perplexity_p" in values:
+        lines += [*_perplexities(values), *_delta_p(values, quantiles)]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    text = [
+        f"{label:{widths[0]}}" + "".join(f"  {x:>{w}}" for x, w in zip(numbers, widths[1:], strict=True))
+        for label, *numbers in lines
+    ]
+    return "\n".join([_heading(values), "", *(line.rstrip() for line in text)])
+
+
+def _heading(values: Mapping[str, float]) -> str:
+    rows, sequences = int(values["rows"]), int(values["sequences"])
+    counted = f"{rows:,} rows in {sequences:,} sequence{'s' * (sequences != 1)}, candidate q against reference p"
+    for name, meaning in (("infinite", "of infinite divergence"), ("invalid", "invalid")):
+        counted += f"; {int(values[name]):,} {meaning}" if values[name] else ""
+    return counted
+
+
+def _divergence(values: Mapping[str, float], quantiles: Mapping[str, float]) -> Iterable[Line]:
+    yield "KL divergence D(p‖q), nats", "", "± error", "± clustered"
+    yield _estimate("  mean", values, "kl_mean", "kl")
+    yield from _spread(values, quantiles, "kl_")
+
+
+def _agreements(values: Mapping[str, float]) -> Iterable[Line]:
+    for name in values:
+        if name.endswith("_agreement"):
+            k = name.split("_")[1]
+            label = "Same likeliest token, %" if k == "1" else f"Likeliest {k} tokens in common, %"
+            yield _estimate(label, values, name, percent=True)
+
+
+def _perplexities(values: Mapping[str, float]) -> Iterable[Line]:
+    yield "Perplexity", "", "", ""
+    yield _estimate("  of p", values, "perplexity_p")
+    yield _estimate("  of q", values, "perplexity_q")
+    yield _estimate("  q / p", values, "perplexity_ratio")
+    yield _estimate("  q - p", values, "perplexity_difference")
+    yield _estimate("  ln(q / p)", values, "log_perplexity_ratio")
+    yield "  correlation of ln", _number(values["log_perplexity_correlation"], 6), "", ""
+
+
+def _delta_p(values: Mapping[str, float], quantiles: Mapping[str, float]) -> Iterable[Line]:
+    yield "Δp of the right token, q - p, %", "", "", ""
+    yield _estimate("  mean", values, "delta_p_mean", percent=True)
+    yield _estimate("  root of mean square", values, "delta_p_rms", percent=True)
+    yield from _spread(values, quantiles, "delta_p_", percent=True)
+
+
+def _estimate(
+    label: str, values: Mapping[str, float], name: str, stem: str | None = None, percent: bool = False
+) -> Line:
+    scale, stem = 100 if percent else 1, stem or name
+    errors = (values[f"{stem}_{kind}standard_error"] for kind in ("", "clustered_"))
+    return label, _number(scale * values[name]), *(_number(scale * x, 2) for x in errors)  # type: ignore[return-value]
+
+
+def _spread(
+    values: Mapping[str, float], quantiles: Mapping[str, float], prefix: str, percent: bool = False
+) -> Iterable[Line]:
+    named = {
+        "max": "maximum",
+        **{n: f"{100 * q:.10g} %" for n, q in reversed(list(quantiles.items()))},
+        "min": "minimum",
+    }
+    for name, label in named.items():
+        value = _number((100 if percent else 1) * values[prefix + name])
+        yield f"  {'median' if name == 'median' else label}", value, "", ""
+
+
+def _number(x: float, digits: int = 4) -> str:
+    return f"{x:.{digits}g}"

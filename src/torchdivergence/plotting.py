@@ -1,0 +1,71 @@
+"""Values on matplotlib's axes. It knows no states; matplotlib is imported when it is called for."""
+
+import math
+from typing import TYPE_CHECKING, Any
+
+from torchdivergence._quantiles import Distribution
+
+if TYPE_CHECKING:
+    from torchdivergence.report import Summary
+
+_MARKS = {0.5: ":", 0.99: "--", 1.0: "-"}
+_NAMES = {0.5: "median", 0.99: "99 %", 1.0: "maximum"}
+
+
+def plot_report(summary: "Summary", axes: Any = None, label: str | None = None) -> Any:
+    """The histogram of divergences and their course along the sequence: the figure and its two axes."""
+    if axes is None:
+        try:
+            from matplotlib.figure import Figure
+        except ImportError:
+            raise ImportError("plot() needs matplotlib: pip install 'torchdivergence[plot]'.") from None
+        axes = Figure(figsize=(11, 4), layout="constrained").subplots(1, 2)
+    _histogram(axes[0], summary.distribution, label)
+    _course(axes[1], summary, label)
+    for ax in axes:
+        ax.spines[["top", "right"]].set_visible(False)
+        if label is not None:
+            ax.legend(frameon=False)
+    return axes[0].figure, axes
+
+
+def _histogram(ax: Any, found: Distribution, label: str | None) -> None:
+    low, high, counts = found.histogram()
+    zeros = found.total - sum(counts) - found.infinite
+    # bins are not of one width on a logarithmic axis
+    shares = [100 * n / found.total / math.log2(end / start) for start, end, n in zip(low, high, counts, strict=True)]
+    text = label if not zeros or label is None else f"{label} ({zeros / found.total:.1%} are 0)"
+    patches = ax.stairs([], [], label=text) if not counts else _bars(ax, low, high, shares, text)
+    color = patches.get_facecolor()
+    for q, style in _MARKS.items():
+        place = found.quantile(q)
+        if 0 < place < float("inf"):
+            ax.axvline(place, color=color[:3], linestyle=style, linewidth=1)
+            if label is None:
+                ax.annotate(
+                    f" {_NAMES[q]} {place:.2g}", (place, 0.98), xycoords=("data", "axes fraction"), rotation=90,
+                    va="top", ha="right", fontsize="small",
+                )  # fmt: skip
+    ax.set(
+        xscale="log", xlabel="D(p‖q) of a row, nats", ylabel="rows, % in a factor of 2", title="How the divergences lie"
+    )
+
+
+def _bars(ax: Any, low: list[float], high: list[float], shares: list[float], label: str | None) -> Any:
+    """Bins that touch are drawn as one outline."""
+    edges, heights = [low[0]], []
+    for start, end, share in zip(low, high, shares, strict=True):
+        if start > edges[-1]:
+            edges.append(start)
+            heights.append(0.0)
+        edges.append(end)
+        heights.append(share)
+    return ax.stairs(heights, edges, fill=True, alpha=0.5, label=label)
+
+
+def _course(ax: Any, summary: "Summary", label: str | None) -> None:
+    places = [(1 + stretch.first + 1 + stretch.last) / 2 for stretch in summary.positions]
+    means = [stretch.mean for stretch in summary.positions]
+    ax.plot(places, means, "o-", markersize=3, linewidth=1, label=label)
+    ax.set(xscale="log", yscale="log", xlabel="place in the sequence", ylabel="mean D(p‖q), nats")
+    ax.set_title("Along the sequence" if places else "Along the sequence: no sequences")
