@@ -95,7 +95,7 @@ class Distribution:
         found = int(torch.searchsorted(self._cumulated, place, right=True))
         negative = found < len(self.counts) - BINS
         lower = BINS - 1 - found if negative else found - (len(self.counts) - BINS)
-        low, high = _edges(self.counts.device)[lower : lower + 2].tolist()
+        low, high = map(float, _edges(self.counts.device)[lower : lower + 2].tolist())
         size = low if math.isinf(low) or not low else 2 * (low * high / (low + high))
         return min(max(-size if negative else size, self.minimum), self.maximum)
 
