@@ -7,7 +7,7 @@ units, rows or items, the mean is m = sum S / sum W, and its variance
 
 Of rows of weight 1 that is the textbook's s**2 / n; of items it is the cluster-robust variance CR1 (A. C. Cameron and
 D. L. Miller, "A Practitioner's Guide to Cluster-Robust Inference", J. Hum. Resour. 50 (2015), section II). The sums of
-S S, S W and W W are exact, so that nothing is lost where the variance is far below the square of the mean.
+S S, S W and W W have 100 bits and more, so that nothing is lost where the variance is far below the mean's square.
 """
 
 import math
@@ -92,7 +92,7 @@ class Moments:
             ww, ss, sw, less = (x.exact for x in (sums[0], *sums[1 + column :: self.columns]))
             squares = ss - 2 * mean * (sw - less) + mean**2 * ww
             variance = squares / weight.exact**2 * Fraction(count, max(count - 1, 1))
-            errors.append(math.sqrt(variance) if count > 1 else math.nan)
+            errors.append(math.sqrt(max(float(variance), 0.0)) if count > 1 else math.nan)
         return Estimate(float(mean), *errors)
 
     def _split(self, state: Tensor) -> list[Tensor]:
@@ -109,7 +109,7 @@ def _second(x: Tensor, w: Tensor) -> Tensor:
 
 
 def _products(x: Tensor, y: Tensor) -> Tensor:
-    """Four numbers whose sum is the product of two, ``[columns, 4 * units]``: nothing of it is rounded away."""
+    """Four numbers whose sum is the product of two, ``[columns, 4 * units]``, but for 2**-106 of it."""
     halves = []
     for number in (x, y):
         high = (number.contiguous().view(torch.int64) & _HIGH_BITS).view(torch.float64)

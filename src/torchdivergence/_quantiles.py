@@ -77,7 +77,8 @@ class Distribution:
         place = (self.total - 1) * q
         before = math.floor(place)
         low, high = self._in_order(before), self._in_order(min(before + 1, self.total - 1))
-        return low if low == high else low + (place - before) * (high - low)
+        share = place - before
+        return low if share == 0 or low == high else (1 - share) * low + share * high
 
     def histogram(self, bins: int = 32) -> tuple[list[float], list[float], list[int]]:
         """Lower and upper edges, and counts, of the finite numbers from 3e-39 on, with so many bins joined to one."""
@@ -96,7 +97,8 @@ class Distribution:
         negative = found < len(self.counts) - BINS
         lower = BINS - 1 - found if negative else found - (len(self.counts) - BINS)
         low, high = map(float, _edges(self.counts.device)[lower : lower + 2].tolist())
-        size = low if math.isinf(low) or not low else 2 * (low * high / (low + high))
+        high = min(high, 2.0**128)  # where float32 ends
+        size = low if math.isinf(low) or not low else 2 * (low / (low + high) * high)
         return min(max(-size if negative else size, self.minimum), self.maximum)
 
     @cached_property
