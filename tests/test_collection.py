@@ -2,7 +2,6 @@
 
 import copy
 import pickle
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -12,7 +11,7 @@ from torch import Tensor
 from torchmetrics.utilities import distributed as torchmetrics_distributed
 
 import torchdivergence as td
-from distributed import Ranks, ranks
+from distributed import Ranks
 from merge_laws import assert_same_bits
 from torchdivergence import DivergenceCollection, KLDivergence
 from torchdivergence._rows import eager
@@ -131,15 +130,6 @@ def test_metrics_that_do_not_fit_are_refused() -> None:
         DivergenceCollection({"a": KLDivergence(), "b": KLDivergence(log_prob=True)})
 
 
-SIZE = 2
-
-
-@pytest.fixture(scope="module")
-def pool(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ranks]:
-    with ranks(SIZE, tmp_path_factory.mktemp("ranks")) as pool:
-        yield pool
-
-
 def computed(data: list[Batch], by_metric: bool) -> tuple[dict[str, Tensor], int]:
     """The values, computed one by one or together; and the number of gatherings."""
     calls = []
@@ -158,9 +148,9 @@ def computed(data: list[Batch], by_metric: bool) -> tuple[dict[str, Tensor], int
 @pytest.mark.parametrize("by_metric", [True, False])
 @pytest.mark.parametrize("share", [[2, 1], [0, 3]])
 @pytest.mark.filterwarnings("ignore:The ``compute`` method of metric:UserWarning")  # of a rank without rows
-def test_processes_gather_once_for_all_metrics(pool: Ranks, by_metric: bool, share: list[int]) -> None:
+def test_processes_gather_once_for_all_metrics(two_ranks: Ranks, by_metric: bool, share: list[int]) -> None:
     data = batches()
     own = [data[: share[0]], data[share[0] :]]
-    for values, gatherings in pool.run(computed, own, [by_metric] * SIZE):
+    for values, gatherings in two_ranks.run(computed, own, [by_metric] * two_ranks.size):
         assert gatherings == 1
         assert_all_same(values, alone(data))
