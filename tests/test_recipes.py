@@ -18,6 +18,7 @@ from torchdivergence.functional import kl_divergence
 
 COMMON = "# Beside other tools"
 RECIPES = ["A loop in plain torch", "Hugging Face Trainer", "Accelerate", "Ignite"]
+ALONE = "The wrappers of torchmetrics"  # see test_wrapped_elsewhere.py
 
 
 def blocks() -> dict[str, list[str]]:
@@ -42,7 +43,7 @@ def cooked(recipe: str) -> tuple[int, list[Tensor], list[Tensor]]:
 
 
 def test_every_recipe_is_tried() -> None:
-    assert {title for title, found in blocks().items() if found} == {COMMON, *RECIPES}
+    assert {title for title, found in blocks().items() if found} == {COMMON, *RECIPES, ALONE}
 
 
 @pytest.mark.parametrize("recipe", RECIPES)
