@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from torchdivergence._classes import FLOOR, Classes, infinite, zero
+from torchdivergence._compiled import opaque
 
 
 @dataclass(frozen=True, eq=False)
@@ -195,6 +196,7 @@ CROSS_ENTROPY = Generator(
 )
 
 
+@opaque
 @cache
 def jensen_shannon(beta: float) -> Generator:
     """The row of the table for one beta."""
@@ -231,6 +233,7 @@ def jensen_shannon(beta: float) -> Generator:
     )
 
 
+@opaque
 @cache
 def alpha_divergence(alpha: float) -> Generator:
     """The row of the table for one alpha: at 1 and 0 its limits, the two Kullback-Leibler divergences."""
@@ -262,6 +265,7 @@ def alpha_divergence(alpha: float) -> Generator:
     )
 
 
+@opaque
 @cache
 def renyi(alpha: float) -> Generator:
     """The row of the table for one alpha > 0: at 1 its limit, the Kullback-Leibler divergence."""
