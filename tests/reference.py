@@ -10,12 +10,12 @@ from torch import Tensor
 mp.dps = 50
 
 
-def distribution(row: Tensor, log_prob: bool) -> list[mpf]:
+def distribution(row: Tensor, log_prob: bool, temperature: float = 1.0) -> list[mpf]:
     """The probabilities that a row of logits or of unnormalised probabilities stands for."""
     weights = [mpf(x) for x in row.tolist()]
     if log_prob:
         top = max(weights)
-        weights = [mpmath.exp(x - top) for x in weights]
+        weights = [mpmath.exp((x - top) / mpf(temperature)) for x in weights]
     total = mpmath.fsum(weights)
     return [w / total for w in weights]
 
