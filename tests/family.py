@@ -53,7 +53,7 @@ class Member(NamedTuple):
 
 
 def jensen_shannon(beta: float) -> Member:
-    bound = -beta * math.log(beta) - (1 - beta) * math.log(1 - beta)
+    bound = -beta * math.log(beta) - (1 - beta) * math.log1p(-beta)
     metric = td.JensenShannonDivergence
     return Member(F.jensen_shannon_divergence, metric, reference.jensen_shannon, {"beta": beta}, bound * (1 + 2**-52))
 
