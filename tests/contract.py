@@ -17,7 +17,7 @@ def promised(member: Member, dtypes: tuple[torch.dtype, ...], log_prob: tuple[bo
     """A relative error, and the value from which on it is promised."""
     if all(dtype.is_floating_point and dtype.itemsize < 8 for dtype in dtypes):
         return 2e-6, 1e-9 if all(log_prob) else 1e-7
-    return 1e-12, 1e-3 if member in FIRST_ORDER else 1e-6
+    return 1e-12 if all(log_prob) else 1e-10, 1e-3 if member in FIRST_ORDER else 1e-6
 
 
 @np.errstate(invalid="ignore")  # inf * 0, of rows that are infinite

@@ -11,15 +11,12 @@ from contract import promised
 from engines import ENGINES, only
 from family import (
     CHI_SQUARED,
-    CROSS_ENTROPY,
     FAMILY,
     KL,
     REVERSE_KL,
-    TOTAL_VARIATION,
     Member,
     alpha,
     jensen_shannon,
-    renyi,
 )
 from reference import distribution, relative_error
 from test_fuzz_corpus import Row
@@ -66,12 +63,6 @@ def test_counts_far_from_a_sum_of_1_are_as_accurate_as_probabilities(
         assert error(member, row(p, q, log_prob=WEIGHTS)) <= 1
 
 
-@pytest.mark.parametrize("member", [CHI_SQUARED, renyi(2)], ids=str)
-@pytest.mark.parametrize(("far", "dtype"), [(1e12, SINGLE), (3e4, DOUBLE)])
-def test_a_power_of_two_far_shares_is_accurate(member: Member, far: float, dtype: torch.dtype) -> None:
-    assert error(member, row([0.0, 0.1, -far], [0.0, 0.3, -2 * far], dtype)) <= 1
-
-
 @pytest.mark.parametrize("engine", ENGINES)
 def test_a_small_beta_is_accurate_where_q_is_zero(engine: str) -> None:
     with only(engine):
@@ -97,10 +88,6 @@ def test_alpha_divergence_of_a_tiny_order_is_the_reverse_kl_divergence(order: fl
     assert alpha(order).value(p, q) == pytest.approx(REVERSE_KL.value(p, q), rel=1e-12)
 
 
-def test_renyi_divergence_of_a_large_order_is_the_largest_log_ratio() -> None:
-    assert renyi(1e308).value(torch.tensor([0.0, -50.0]), torch.tensor([-50.0, 0.0])) == pytest.approx(50)
-
-
 SMALL_TEMPERATURES = [
     row([3e38, 1e38], [1e38, 3e37], SINGLE, temperature=1e-271),
     row([0.0, 1e38], [1e38, 0.0], SINGLE, temperature=1e-305),
@@ -116,35 +103,11 @@ def test_finite_logits_over_a_small_temperature_are_no_invalid_row(engine: str, 
     assert not torch.stack(values).isnan().any()
 
 
-FAR_LOGITS = [
-    (KL, row([0.0, 0.0], [1.7e308, -1.7e308])),  # their difference is no number, the divergence is
-    (TOTAL_VARIATION, row([1.7e308, -1.7e308], [0.0, 0.0], temperature=1e308)),
-    (KL, row([0.0, -708.5], [0.0, -1.7e308])),  # a p of 2e-308 times a log(p / q) of 1.7e308
-    (CROSS_ENTROPY, row([0.0, -708.5], [0.0, -1.7e308])),
-    (KL, row([0.0, 0.0, 0.0], [-1.0, 1.7e308, 1.0])),  # a sum of which a third is meant
-    (renyi(3), row([746.0, 0.5], [1.7e308, -3.0])),
-    (alpha(2), row([0.0, 0.0], [-708.5, 3.3])),
-]
-
-
-@pytest.mark.parametrize(("member", "rows"), FAR_LOGITS, ids=str)
-@pytest.mark.parametrize("engine", ENGINES)
-def test_values_are_right_to_the_end_of_float64(engine: str, member: Member, rows: Row) -> None:
-    with only(engine):
-        assert error(member, rows) <= 1
-
-
 @pytest.mark.parametrize("line", ["0.5 0.5 | 0.5 0.5", "1 0 0 | 1 5e-324 0"])
 @pytest.mark.parametrize("member", FAMILY, ids=str)
 def test_zero_has_no_sign(member: Member, line: str) -> None:
     p, q = (torch.tensor([float(x) for x in side.split()], dtype=DOUBLE) for side in line.split("|"))
     assert math.copysign(1, member.value(p, q, False)) == 1
-
-
-@pytest.mark.parametrize("member", [m for m in FAMILY if m.compares], ids=str)
-def test_distributions_that_are_equal_when_normalised_have_exactly_zero(member: Member) -> None:
-    p = torch.tensor([1.0, 2.0, 3.0])
-    assert member.value(p, 3 * p, False) == 0
 
 
 def slopes(member: Member, p: Tensor, q: Tensor, log_prob: tuple[bool, bool]) -> tuple[Tensor, Tensor]:

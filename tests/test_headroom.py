@@ -80,20 +80,25 @@ def test_sums_of_weights_have_the_same_room(weight: float) -> None:
 
 
 def test_one_small_row_is_not_lost_among_the_many() -> None:
-    large = doubled(rows_of([1.0], TotalVariationDistance(reduction="sum")), ROOM)
-    small = rows_of([2.0**-20], TotalVariationDistance(reduction="sum"))
-    assert doubled(large, 15).compute() == 2.0**52  # as rows of one bit, these have more room
-    large.merge_state(small)
-    large.merge_state(rows_of([0.5], TotalVariationDistance(reduction="sum")))
-    assert large.compute().item() == rounded(2**52 + Fraction(1, 2) + Fraction(1, 2**20)) == 2.0**52 + 1
+    metric = doubled(rows_of([2.0**15], TotalVariationDistance(reduction="sum")), ROOM - 1)
+    for small in (2.0**-20, 0.5):
+        metric.merge_state(rows_of([small], TotalVariationDistance(reduction="sum")))
+    assert metric.compute().item() == rounded(2**51 + Fraction(1, 2) + Fraction(1, 2**20)) == 2.0**51 + 0.5
 
 
 def test_invalid_and_infinite_rows_are_counted() -> None:
     metric = KLDivergence(nan_policy="omit")
     p = torch.tensor([[1.0, 0.0], [math.nan, 1.0], [0.5, 0.5]], dtype=DOUBLE)
     metric.update(p, torch.tensor([[0.0, 1.0], [0.5, 0.5], [0.5, 0.5]], dtype=DOUBLE))
-    assert doubled(metric, 40).n_invalid == 2**40
+    assert doubled(metric, 35).n_invalid == 2**35
     assert metric.compute() == math.inf
+
+
+@pytest.mark.parametrize("times", [ROOM + 1, 62, 64])
+def test_more_rows_than_there_is_room_for_raise_and_give_no_number(times: int) -> None:
+    metric = doubled(rows_of([FULL, 1.0, 0.5], TotalVariationDistance()), times - 1)
+    with pytest.raises(OverflowError, match="a sum has room for 137,438,953,472 numbers, and more came in"):
+        metric.compute()
 
 
 def test_batchmean_counts_the_items() -> None:

@@ -24,6 +24,7 @@ _MASK = (1 << _DIGIT) - 1
 _FRACTION = 52  # mantissa bits that a float64 stores
 _INF = 0x7FF << _FRACTION  # the bits of +inf; those of a NaN are larger
 _UNIT = 1 << 1074
+_ROOM = 1 << 63 - _DIGIT
 _PIECE = 1 << 16  # numbers that are added at a time, for what they need meanwhile
 
 BANK = _DIGITS + 3
@@ -132,6 +133,10 @@ def _add_(banks: Tensor, numbers: Tensor) -> None:
 def read(bank: Tensor) -> Sum:
     """Read a bank; this waits for the device."""
     *digits, finite, infinite, invalid = bank.tolist()
+    if not 0 <= finite + infinite + invalid <= _ROOM:
+        raise OverflowError(
+            f"a sum has room for {_ROOM:,} numbers, and more came in: what the metric holds is lost. Reset it sooner."
+        )
     units = sum(digit << _DIGIT * place for place, digit in enumerate(digits) if digit)
     return Sum(units, finite, infinite, invalid)
 

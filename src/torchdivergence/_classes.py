@@ -12,6 +12,7 @@ from torch import Tensor
 
 FLOOR = -800.0  # exp of this is 0 in float64: below it x log x counts as 0
 _STEEP = 60.0
+_FAR = 700.0  # exp of this is a number
 
 
 def infinite(terms: Tensor) -> Tensor:
@@ -50,4 +51,5 @@ class Classes:
         p = torch.where(no_p, self.q * step, self.p).clamp_(min=least)
         q = torch.where(no_q, self.p * step, self.q).clamp_(min=least)
         log_p = torch.where(no_p, self.q.log() - _STEEP, self.log_p).clamp_(min=math.log(least))
-        return Classes(p, q, log_p, self.delta.nan_to_num(posinf=_STEEP, neginf=-_STEEP), self.log_mass)
+        delta = self.delta.nan_to_num(posinf=_STEEP, neginf=-_STEEP).clamp_(-_FAR, _FAR)
+        return Classes(p, q, log_p, delta, self.log_mass)

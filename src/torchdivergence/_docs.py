@@ -33,8 +33,10 @@ _FUNCTION = """{own}
 
 Each row is normalised first. A row's value is never negative{zero}{bound}.
 Its relative error is at most 2e-6, for float16, bfloat16 and float32 inputs, whose numbers are taken as exact,
-if the value is at least 1e-9 (for probabilities 1e-7); for float64 it is at most 1e-12 from 1e-6 on (total variation
-and Hellinger, which are of first order in p - q: from 1e-3 on).
+if the value is at least 1e-9 (for probabilities 1e-7); for float64 it is at most 1e-12 from 1e-6 on, for probabilities
+1e-10 (total variation and Hellinger, which are of first order in p - q: from 1e-3 on). A share below 1e-307 may count
+as none; where such a share counts, in chi-squared, alpha and Rényi divergences, digits are lost; and logits of float64
+may be 1e290 in size.
 
 Args:
     p: The first distribution of each row (data, teacher, reference): any shape, classes along ``dim``.
@@ -121,7 +123,7 @@ def _fill(template: str, generator: Generator, own: str, parameter: str, none: s
         own=summary.strip(),
         formula=generator.formula,
         function=generator.name.split(":")[0],
-        zero=", and exactly 0 if p and q are equal" if generator.compares else "",
+        zero=", and exactly 0 if p and q hold the same numbers" if generator.compares else "",
         bound=f", nor above {generator.largest:.6g}" if generator.largest < math.inf else "",
         settings=textwrap.indent(parameter, "    ") + _SETTINGS.format(none=none, unit=unit),
         example=example.rstrip(),

@@ -213,7 +213,7 @@ def jensen_shannon(beta: float) -> Generator:
         return log_m.add_(log_n).mul_(torch.maximum(c.p, c.q)).neg_()
 
     def slopes(c: Classes) -> tuple[Tensor, Tensor]:
-        step = zero(c.difference / (beta * c.p + (1 - beta) * c.q))
+        step = zero(c.difference / (beta * c.p + (1 - beta) * c.q)).clamp_(-1 / (1 - beta), 1 / beta)
         nearest = -1 + 2.0**-53  # where p = 0 this stands for -1: p log(p / m) is 0
         of_p = (step * (1 - beta)).clamp_(min=nearest).log1p_().mul_(c.p * beta)
         of_q = (step * -beta).clamp_(min=nearest).log1p_().mul_(c.q * (1 - beta))
@@ -237,8 +237,8 @@ def jensen_shannon(beta: float) -> Generator:
 @cache
 def alpha_divergence(alpha: float) -> Generator:
     """The row of the table for one alpha: at 1 and 0 its limits, the two Kullback-Leibler divergences."""
-    if alpha in (0, 1):
-        return replace(KL if alpha else REVERSE_KL, name=f"alpha_divergence:alpha={alpha}", in_nats=False)
+    if alpha == 1 or abs(alpha) < 1e-300:
+        return replace(KL if alpha == 1 else REVERSE_KL, name=f"alpha_divergence:alpha={alpha}", in_nats=False)
     scale = alpha * (alpha - 1)
 
     near_p = alpha > 0.5
@@ -247,7 +247,7 @@ def alpha_divergence(alpha: float) -> Generator:
     def term(c: Classes) -> Tensor:
         share, x = c.p if near_p else c.q, rate * c.delta
         excess = torch.where(x.abs() > 1, _log_powers(c, alpha).exp_().sub_(share), torch.expm1(x).mul_(share))
-        return excess.sub_(rate * c.difference).div_(scale)
+        return excess.sub_(rate * c.difference).div_(alpha).div_(alpha - 1)
 
     def slopes(c: Classes) -> tuple[Tensor, Tensor]:
         powers = _log_powers(c, alpha).exp_()
@@ -277,7 +277,7 @@ def renyi(alpha: float) -> Generator:
     def finish(total: Tensor, log_powers: Tensor) -> Tensor:
         excess = scale * total  # sum of p**alpha q**(1 - alpha), less 1
         # by its logarithm it has more digits near 0, and more room where it is large
-        return torch.where(excess.abs() < 0.5, excess.log1p(), log_powers) / (alpha - 1)
+        return (torch.where(excess.abs() < 0.5, excess.log1p(), log_powers) / (alpha - 1)).abs()  # no -0.0
 
     def slopes(c: Classes) -> tuple[Tensor, Tensor]:
         w = _log_powers(c, alpha).softmax(-1)

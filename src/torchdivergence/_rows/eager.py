@@ -23,6 +23,7 @@ from torchdivergence._generators import Generator, Term
 from torchdivergence._sums import row_log_sums, row_sums
 
 _BLOCK = 1 << 16  # numbers in a block
+_LARGEST = torch.finfo(torch.float64).max
 
 
 def suits(p: Tensor, q: Tensor, log_prob: tuple[bool, bool], temperature: float, term: Term) -> bool:  # noqa: ARG001
@@ -74,7 +75,8 @@ def gradients(
         for side, is_log, grad in sides:
             share, part = (scales[is_log].p, scales[is_log].q)[side], slopes[is_log][side]
             part = part - share * row_sums(part).unsqueeze(-1)
-            part = part if is_log else part.div_(share * classes.log_mass[side].exp())
+            if not is_log:
+                part = part.div_(share).div_(classes.log_mass[side].exp()).clamp_(-_LARGEST, _LARGEST)
             _store(grad[block], part.mul_(outer).masked_fill_(flat, 0.0))
     return grads[0], grads[1]
 
@@ -110,7 +112,8 @@ def _compare(weights: Tensor, temperature: float) -> tuple[Classes, Tensor]:
     weights.sub_(top)
     delta = weights[0] - weights[1]
     if temperature != 1:
-        for x in (top, weights, delta):
+        top = (top / temperature).clamp_(-_LARGEST, _LARGEST)
+        for x in (weights, delta):
             x.div_(temperature)
     delta.nan_to_num_(nan=0.0, posinf=inf, neginf=-inf)  # NaN: a = b = -inf
     shares = weights.exp()
