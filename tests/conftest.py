@@ -1,4 +1,4 @@
-"""What several test modules share: two processes, started once; Triton's interpreter where there is no GPU."""
+"""What several test modules share: processes, started once; Triton's interpreter where there is no GPU."""
 
 import os
 from collections.abc import Iterator
@@ -13,6 +13,13 @@ if not torch.cuda.is_available():
 
 
 @pytest.fixture(scope="session")
-def two_ranks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ranks]:
-    with ranks(2, tmp_path_factory.mktemp("ranks")) as pool:
+def processes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ranks]:
+    """Four processes, started once for all tests; ``resize`` says how many of them are the world."""
+    with ranks(4, tmp_path_factory.mktemp("ranks")) as pool:
         yield pool
+
+
+@pytest.fixture(scope="module")
+def two_ranks(processes: Ranks) -> Ranks:
+    processes.resize(2)
+    return processes

@@ -21,6 +21,7 @@ class Ranks:
 
     def __init__(self, size: int, store: Path) -> None:
         self.size = size
+        self._store, self._worlds = store, 0
         context = mp.get_context("spawn")
         self._jobs = [context.Queue() for _ in range(size)]
         self._answers = context.Queue()
@@ -36,6 +37,13 @@ class Ranks:
             self.stop()
             raise
 
+    def resize(self, size: int) -> None:
+        """From now on the first processes are the world, and the others wait outside it."""
+        self.size, self._worlds = len(self._processes), self._worlds + 1
+        store = f"{self._store}{self._worlds}"
+        self.run(_enter, list(range(self.size)), [size] * self.size, [store] * self.size)
+        self.size = size
+
     def run(self, job: Callable[..., Any], *args: list[Any]) -> list[Any]:
         """The results of ``job(*arguments)`` on each rank; of each list of arguments, a rank gets its own.
 
@@ -43,7 +51,7 @@ class Ranks:
         """
         if not all(process.is_alive() for process in self._processes):
             raise RuntimeError("a rank has died in an earlier job")
-        for jobs, arguments in zip(self._jobs, zip(*args, strict=True), strict=True):
+        for jobs, arguments in zip(self._jobs[: self.size], zip(*args, strict=True), strict=True):
             jobs.put((job, arguments))
         try:
             return self._collect()
@@ -83,16 +91,34 @@ def ranks(size: int, folder: Path) -> Iterator[Ranks]:
         pool.stop()
 
 
+def _enter(rank: int, size: int, store: str) -> None:
+    """Leave the world, if there is one, and enter a new one, if there is room."""
+    if dist.is_initialized():
+        dist.destroy_process_group()
+    if rank < size:
+        dist.init_process_group("gloo", init_method=f"file://{store}", rank=rank, world_size=size)
+
+
+def _next(jobs: Any) -> Any:
+    """The next job; none if the parent was killed."""
+    while True:
+        with contextlib.suppress(queue.Empty):
+            return jobs.get(timeout=TIMEOUT)
+        if not mp.parent_process().is_alive():
+            return None
+
+
 def _work(rank: int, size: int, store: str, jobs: Any, answers: Any) -> None:
     torch.set_num_threads(1)
     os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
-    dist.init_process_group("gloo", init_method=f"file://{store}", rank=rank, world_size=size)
+    _enter(rank, size, store)
     answers.put(pickle.dumps((rank, None, None)))
-    while (job := jobs.get(timeout=10 * TIMEOUT)) is not None:  # no rank outlives by long a parent that was killed
+    while (job := _next(jobs)) is not None:
         function, arguments = job
         try:
             answer = rank, function(*arguments), None
         except Exception:
             answer = rank, None, traceback.format_exc()
         answers.put(pickle.dumps(answer))  # whole, not as a handle to memory of this process
-    dist.destroy_process_group()
+    if dist.is_initialized():
+        dist.destroy_process_group()

@@ -1,6 +1,5 @@
 """Three processes together give the bits of one process that has all the rows."""
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -9,7 +8,7 @@ from torch import Tensor
 from torchmetrics import MetricCollection
 from torchmetrics.utilities.exceptions import TorchMetricsUserError
 
-from distributed import Ranks, ranks
+from distributed import Ranks
 from merge_laws import assert_same_bits
 from torchdivergence import KLDivergence
 
@@ -33,9 +32,9 @@ DTYPES = [torch.float16, torch.bfloat16, torch.float32, torch.float64]
 
 
 @pytest.fixture(scope="module")
-def pool(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ranks]:
-    with ranks(SIZE, tmp_path_factory.mktemp("ranks")) as pool:
-        yield pool
+def pool(processes: Ranks) -> Ranks:
+    processes.resize(SIZE)
+    return processes
 
 
 def batch(rows: int, seed: int, dtype: torch.dtype = torch.float32) -> Batch:
