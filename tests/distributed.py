@@ -73,13 +73,10 @@ class Ranks:
         return [results[rank] for rank in range(self.size)]
 
     def stop(self) -> None:
-        for jobs in self._jobs:
-            jobs.put(None)
         for process in self._processes:
-            process.join(timeout=5)
-            if process.is_alive():
-                process.kill()
-                process.join()
+            process.kill()  # it holds nothing that is worth the wait for its end
+        for process in self._processes:
+            process.join()
 
 
 @contextlib.contextmanager
@@ -99,13 +96,11 @@ def _enter(rank: int, size: int, store: str) -> None:
         dist.init_process_group("gloo", init_method=f"file://{store}", rank=rank, world_size=size)
 
 
-def _next(jobs: Any) -> Any:
-    """The next job; none if the parent was killed."""
-    while True:
+def _jobs(jobs: Any) -> Iterator[tuple[Callable[..., Any], tuple[Any, ...]]]:
+    """The jobs as they come; no more if the parent was killed."""
+    while mp.parent_process().is_alive():
         with contextlib.suppress(queue.Empty):
-            return jobs.get(timeout=TIMEOUT)
-        if not mp.parent_process().is_alive():
-            return None
+            yield jobs.get(timeout=TIMEOUT)
 
 
 def _work(rank: int, size: int, store: str, jobs: Any, answers: Any) -> None:
@@ -113,12 +108,9 @@ def _work(rank: int, size: int, store: str, jobs: Any, answers: Any) -> None:
     os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
     _enter(rank, size, store)
     answers.put(pickle.dumps((rank, None, None)))
-    while (job := _next(jobs)) is not None:
-        function, arguments = job
+    for function, arguments in _jobs(jobs):
         try:
             answer = rank, function(*arguments), None
         except Exception:
             answer = rank, None, traceback.format_exc()
         answers.put(pickle.dumps(answer))  # whole, not as a handle to memory of this process
-    if dist.is_initialized():
-        dist.destroy_process_group()
