@@ -97,7 +97,7 @@ def test_a_crashed_epoch_of_two_processes_is_taken_up_by_two(launched: Path) -> 
 def test_a_crashed_epoch_of_two_processes_is_taken_up_by_one(launched: Path, tmp_path: Path) -> None:
     checkpoint = launched / "saved" / "epoch=0-step=2.ckpt"
     options = {"devices": 1, "strategy": "auto", "limit_val_batches": 0, "enable_checkpointing": True}
-    fit(tmp_path / "alone", Resumable(), saver(tmp_path), ckpt_path=checkpoint, **options)
+    fit(tmp_path / "alone", Resumable(), saver(launched), ckpt_path=checkpoint, **options)
     [(seen, logged)] = witnessed(tmp_path / "alone", 1)
     before = [batch for seen, _ in witnessed(launched / "smooth") for batch in seen["train"][: STEPS - 1]]
     assert len(seen["train"]) == 1
