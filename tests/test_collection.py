@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+import torch.distributed as dist
 import torchmetrics
 from torch import Tensor
 from torchmetrics.utilities import distributed as torchmetrics_distributed
@@ -154,3 +155,39 @@ def test_processes_gather_once_for_all_metrics(two_ranks: Ranks, by_metric: bool
     for values, gatherings in two_ranks.run(computed, own, [by_metric] * two_ranks.size):
         assert gatherings == 1
         assert_all_same(values, alone(data))
+
+
+def twice(state: Tensor, group: Any = None) -> list[Tensor]:  # noqa: ARG001
+    return [state, state]
+
+
+MIXED: dict[str, dict[str, Any]] = {
+    "all": {},
+    "own": {"sync_on_compute": False},
+    "group": {"process_group": [0]},
+    "gathered otherwise": {"dist_sync_fn": twice},
+    "synced by hand": {"sync_on_compute": False},
+}
+
+
+def mixed(alone: bool, data: list[Batch]) -> dict[str, Tensor]:
+    """The values of metrics that differ in how they meet those of the other processes."""
+    metrics = {}
+    for name, settings in MIXED.items():
+        group = dist.new_group(settings["process_group"]) if "process_group" in settings else None
+        metrics[name] = KLDivergence(log_prob=True, reduction="sum", **settings | {"process_group": group})
+    collection = torch.nn.ModuleDict(metrics) if alone else DivergenceCollection(metrics)
+    for args in data:
+        for metric in collection.values():
+            metric.update(*args)
+    collection["synced by hand"].sync()
+    in_group = dist.get_rank() == 0  # another rank may not ask for the value of the group
+    return {name: metric.compute() for name, metric in collection.items() if name != "group" or in_group}
+
+
+def test_metrics_that_synchronise_in_different_ways_do_so_in_a_collection_too(pool: Ranks) -> None:
+    data = batches()
+    shares = [data[:2], data[2:]]
+    apart, together = (pool.run(mixed, [alone] * SIZE, shares) for alone in (True, False))
+    for values, expected in zip(together, apart, strict=True):
+        assert_all_same(values, expected)
