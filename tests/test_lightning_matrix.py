@@ -41,10 +41,10 @@ def witnessed(path: Path, ranks: int = 2) -> list[Witnessed]:
 
 
 def assert_logged(logged: dict[str, Tensor], name: str, rows: list[tuple[Tensor, Tensor]]) -> None:
-    """Whether what goes by this name, with that of each divergence for the star, is the mean over the rows."""
+    """Whether what goes by this name, with that of each divergence for the star, is the sum over the rows."""
     p, q = (torch.cat([x.double() for x in xs]) for xs in zip(*rows, strict=True))
     for divergence, member in NAMES.items():
-        assert_same_bits(logged[name.replace("*", divergence)], member.function(p, q, True, **member.parameter))
+        assert_same_bits(logged[name.replace("*", divergence)], member.function(p, q, True, "sum", **member.parameter))
 
 
 def assert_all_logged(ranks: list[Witnessed]) -> None:
