@@ -185,9 +185,9 @@ def mixed(alone: bool, data: list[Batch]) -> dict[str, Tensor]:
     return {name: metric.compute() for name, metric in collection.items() if name != "group" or in_group}
 
 
-def test_metrics_that_synchronise_in_different_ways_do_so_in_a_collection_too(pool: Ranks) -> None:
+def test_metrics_that_synchronise_in_different_ways_do_so_in_a_collection_too(two_ranks: Ranks) -> None:
     data = batches()
     shares = [data[:2], data[2:]]
-    apart, together = (pool.run(mixed, [alone] * SIZE, shares) for alone in (True, False))
+    apart, together = (two_ranks.run(mixed, [alone] * 2, shares) for alone in (True, False))
     for values, expected in zip(together, apart, strict=True):
         assert_all_same(values, expected)

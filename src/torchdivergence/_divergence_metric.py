@@ -40,14 +40,13 @@ class Companions:
         finally:
             self.values, self.rows = {}, None
 
-    def compute(self) -> None:
-        """Compute the sums of all that have none yet, over all processes, with the collectives of one metric."""
-        metrics = [m for m in self.metrics if m._computed is None and m.compute_with_cache and not m._keeps_rows]
+    def compute(self, asked: "DivergenceMetric") -> None:
+        """Compute all sums that are synchronised as that of one metric is, with the collectives of that one."""
+        metrics = [m for m in self.metrics if m._way_to_sync == asked._way_to_sync and m._computed is None]
         if not metrics:
             return
-        first = metrics[0]
-        gather = first.dist_sync_fn or gather_all_tensors
-        states = gather(torch.stack([m._current for m in metrics]), group=first.process_group)
+        gather = asked.dist_sync_fn or gather_all_tensors
+        states = gather(torch.stack([m._current for m in metrics]), group=asked.process_group)
         for metric, state in zip(metrics, torch.stack(states).sum(0), strict=True):
             with suppress(ValueError):  # of nan_policy="raise": the metric will meet it again by itself
                 metric._computed = metric._read(state)  # type: ignore[assignment]
@@ -148,9 +147,15 @@ class DivergenceMetric(OneStateMetric):
         log_prob, temperature = self._settings.log_prob, self._settings.temperature
         return _rows.divergence(rows.p, rows.q, log_prob, temperature, self._generator), rows
 
+    @property
+    def _way_to_sync(self) -> tuple[Any, ...] | None:
+        """How the sum goes over the processes together with others; None if it goes alone, or not at all."""
+        alone = self._keeps_rows or not self.compute_with_cache or not self._to_sync or self._is_synced
+        return None if alone else (self.dist_sync_fn, self.process_group, self.distributed_available_fn)
+
     def _before_compute(self) -> None:
-        if self._companions and self._to_sync and not self._is_synced and self.distributed_available_fn():
-            self._companions.compute()
+        if self._companions and self._way_to_sync and self.distributed_available_fn():
+            self._companions.compute(self)
 
     def _add(self, state: State, batch: tuple[Tensor, Rows]) -> State:
         values, rows = batch
