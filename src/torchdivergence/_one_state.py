@@ -7,7 +7,8 @@ collective only.
 
 import functools
 from abc import abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -67,18 +68,33 @@ class OneStateMetric(Metric):
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """Take a batch in, as ``update`` does, and return the value over this batch alone."""
         self._refuse_if_synced()
-        with torch.no_grad():
+        with self._all_or_nothing(), torch.no_grad():
             default = self._defaults[self._name]
             empty: State = [] if isinstance(default, list) else default.to(self.device)
             batch = self._add(empty, self._evaluate(*args, **kwargs))
             value = self._value_of(batch)
             self._merge(batch)
-        if self.compute_on_cpu:
-            self._move_list_states_to_cpu()
-        self._update_count += 1
-        self._computed = None
-        self._forward_cache = value
+            if self.compute_on_cpu:
+                self._move_list_states_to_cpu()
+            self._update_count += 1
+            self._computed = None
+            self._forward_cache = value
         return value
+
+    @contextmanager
+    def _all_or_nothing(self) -> Iterator[None]:
+        """What is begun within this and raises has not been begun."""
+        state = getattr(self, self._name)
+        length = len(state)
+        before = self._update_count, self._computed, self._forward_cache
+        try:
+            yield
+        except BaseException:
+            if isinstance(state, list):  # which may have grown
+                del state[length:]
+            setattr(self, self._name, state)
+            self._update_count, self._computed, self._forward_cache = before
+            raise
 
     def _take(self, batch: Any) -> None:
         setattr(self, self._name, self._add(getattr(self, self._name), batch))
@@ -130,9 +146,10 @@ class OneStateMetric(Metric):
                 f"merge_state needs the state {self._name!r} of a {type(self).__name__} with the same settings, but "
                 f"{problem}: the incoming states are {sorted(states)}."
             )
-        self._merge(state)  # type: ignore[arg-type]
-        self._computed = None
-        self._update_count += 1
+        with self._all_or_nothing():
+            self._merge(state)  # type: ignore[arg-type]
+            self._computed = None
+            self._update_count += 1
 
     def _unlike(self, state: object) -> str:
         """What keeps a foreign state from being one of this metric's; nothing if it can be."""
@@ -148,8 +165,10 @@ class OneStateMetric(Metric):
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
         # torchmetrics takes whatever it finds, keeps a value computed before, and warns of a missing update
-        error_msgs = args[-1]
+        _, strict, missing_keys, _, error_msgs = args
         name = prefix + self._name
+        if strict and self._persistent[self._name] and name not in state_dict:
+            missing_keys.append(name)  # torchmetrics would go on from nothing
         if name in state_dict:
             state = state_dict[name]
             if problem := self._unlike(state):
@@ -182,12 +201,8 @@ class OneStateMetric(Metric):
         @functools.wraps(update)
         def undone_on_error(*args: Any, **kwargs: Any) -> None:
             self._refuse_if_synced()
-            before = self._update_count, self._computed
-            try:
+            with self._all_or_nothing():
                 wrapped(*args, **kwargs)
-            except BaseException:
-                self._update_count, self._computed = before
-                raise
 
         return undone_on_error
 

@@ -1,6 +1,7 @@
 """Many divergences of the same rows, from one pass over the classes."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 from torch import Tensor
@@ -73,13 +74,20 @@ class DivergenceCollection(MetricCollection):
 
     def update(self, p: Tensor, q: Tensor, weights: Tensor | None = None) -> None:  # type: ignore[override]
         """Take a batch of rows in, for all metrics. If this raises, they are as they were before."""
-        with self._companions.one_pass(p, q, weights):
+        with self._all_or_nothing(), self._companions.one_pass(p, q, weights):
             super().update(p, q, weights)
 
     def forward(self, p: Tensor, q: Tensor, weights: Tensor | None = None) -> dict[str, Any]:
         """Take a batch of rows in, and return the values over this batch alone."""
-        with self._companions.one_pass(p, q, weights):
+        with self._all_or_nothing(), self._companions.one_pass(p, q, weights):
             return super().forward(p, q, weights)
+
+    @contextmanager
+    def _all_or_nothing(self) -> Iterator[None]:
+        with ExitStack() as metrics:
+            for metric in self._companions.metrics:
+                metrics.enter_context(metric._all_or_nothing())
+            yield
 
     @property
     def _companions(self) -> Companions:
