@@ -183,3 +183,15 @@ def test_the_reference_is_rounded_if_there_is_no_candidate_or_if_asked_for(
     given: list[str], rounded: list[str]
 ) -> None:
     assert example.arguments(["--reference", "p", *given]).round == rounded
+
+
+@pytest.mark.parametrize("label", [None, "itself"])
+def test_a_model_compared_with_itself_has_a_plot(reference: nn.Module, sequences: Tensor, label: str | None) -> None:
+    report = example.compare(reference, example.run(reference), sequences)
+    figure, _ = report.plot(label=label)
+    figure.canvas.draw()
+
+
+def test_no_change_of_probability_has_no_error(reference: nn.Module, sequences: Tensor) -> None:
+    values = example.compare(reference, example.run(reference), sequences).to_dict()
+    assert values["delta_p_rms_standard_error"] == 0 and values["delta_p_rms_clustered_standard_error"] == 0
