@@ -76,7 +76,7 @@ class TargetSummary(NamedTuple):
             perplexity_difference=Estimate(q - p, *(_difference_error(*errors, p, q) for errors in kinds)),
             log_perplexity_correlation=_correlation(*kinds[0]),
             delta_p_mean=delta,
-            delta_p_rms=squared.scaled(0.5 / rms if rms else math.nan, value=rms),
+            delta_p_rms=squared.scaled(0.5 / rms if rms else 0.0, value=rms),
         )
 
     @classmethod

@@ -35,7 +35,7 @@ def _histogram(ax: Any, found: Distribution, label: str | None) -> None:
     # bins are not of one width on a logarithmic axis
     shares = [100 * n / found.total / math.log2(end / start) for start, end, n in zip(low, high, counts, strict=True)]
     text = label if not zeros or label is None else f"{label} ({zeros / found.total:.1%} are 0)"
-    patches = ax.stairs([], [], label=text) if not counts else _bars(ax, low, high, shares, text)
+    patches = _bars(ax, low, high, shares, text)
     color = patches.get_facecolor()
     for q, style in _MARKS.items():
         place = found.quantile(q)
@@ -53,7 +53,7 @@ def _histogram(ax: Any, found: Distribution, label: str | None) -> None:
 
 def _bars(ax: Any, low: list[float], high: list[float], shares: list[float], label: str | None) -> Any:
     """Bins that touch are drawn as one outline."""
-    edges, heights = [low[0]], []
+    edges, heights = low[:1] or [1.0], []  # without bins there is still a patch, for the legend
     for start, end, share in zip(low, high, shares, strict=True):
         if start > edges[-1]:
             edges.append(start)
@@ -67,5 +67,7 @@ def _course(ax: Any, summary: "Summary", label: str | None) -> None:
     places = [(1 + stretch.first + 1 + stretch.last) / 2 for stretch in summary.positions]
     means = [stretch.mean for stretch in summary.positions]
     ax.plot(places, means, "o-", markersize=3, linewidth=1, label=label)
-    ax.set(xscale="log", yscale="log", xlabel="place in the sequence", ylabel="mean D(p‖q), nats")
+    ax.set(xscale="log", xlabel="place in the sequence", ylabel="mean D(p‖q), nats")
+    if any(mean > 0 for mean in means):  # zeros alone have no logarithms
+        ax.set_yscale("log")
     ax.set_title("Along the sequence" if places else "Along the sequence: no sequences")
