@@ -159,11 +159,6 @@ def plot(reports: Mapping[str, DivergenceReport], path: Path) -> None:
     axes: Any = None
     for name, report in reports.items():
         figure, axes = report.plot(axes, label=name)
-    handles, labels = axes[0].get_legend_handles_labels()  # one legend for both, where nothing lies under it
-    for ax in axes:
-        ax.get_legend().remove()
-    lines = "lines: median dotted, 99 % dashed, maximum solid"
-    figure.legend(handles, labels, loc="outside lower center", ncols=4, title=lines, frameon=False)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=150)
     print(f"Plot: {path}")

@@ -1,8 +1,11 @@
 """The values of a report as a table to read."""
 
+import math
 from collections.abc import Iterable, Mapping
 
 Line = tuple[str, str, str, str]
+
+_FOOT = "A row is a token. ± error: if rows are independent; ± clustered: if sequences are, and tokens within one not."
 
 
 def table(values: Mapping[str, float], quantiles: Mapping[str, float]) -> str:
@@ -15,12 +18,13 @@ def table(values: Mapping[str, float], quantiles: Mapping[str, float]) -> str:
         f"{label:{widths[0]}}" + "".join(f"  {x:>{w}}" for x, w in zip(numbers, widths[1:], strict=True))
         for label, *numbers in lines
     ]
-    return "\n".join([_heading(values), "", *(line.rstrip() for line in text)])
+    return "\n".join([_heading(values), "", *(line.rstrip() for line in text), "", _FOOT])
 
 
 def _heading(values: Mapping[str, float]) -> str:
     rows, sequences = int(values["rows"]), int(values["sequences"])
-    counted = f"{rows:,} rows in {sequences:,} sequence{'s' * (sequences != 1)}, candidate q against reference p"
+    counted = f"{rows:,} row{'s' * (rows != 1)} in {sequences:,} sequence{'s' * (sequences != 1)}"
+    counted += ", candidate q against reference p"
     for name, meaning in (("infinite", "of infinite divergence"), ("invalid", "invalid")):
         counted += f"; {int(values[name]):,} {meaning}" if values[name] else ""
     return counted
@@ -61,8 +65,16 @@ def _estimate(
     label: str, values: Mapping[str, float], name: str, stem: str | None = None, percent: bool = False
 ) -> Line:
     scale, stem = 100 if percent else 1, stem or name
-    errors = (values[f"{stem}_{kind}standard_error"] for kind in ("", "clustered_"))
-    return label, _number(scale * values[name]), *(_number(scale * x, 2) for x in errors)  # type: ignore[return-value]
+    value = scale * values[name]
+    error, clustered = (scale * values[f"{stem}_{kind}standard_error"] for kind in ("", "clustered_"))
+    return label, _number(value, _digits(value, error)), _number(error, 2), _number(clustered, 2)
+
+
+def _digits(value: float, error: float) -> int:
+    """So many that the error shows in the last two."""
+    if not (math.isfinite(value) and value and math.isfinite(error) and error):
+        return 4
+    return max(2, min(16, math.floor(math.log10(abs(value))) - math.floor(math.log10(error)) + 2))
 
 
 def _spread(
@@ -79,4 +91,4 @@ def _spread(
 
 
 def _number(x: float, digits: int = 4) -> str:
-    return f"{x:.{digits}g}"
+    return f"{x:#.{digits}g}".rstrip(".") if math.isfinite(x) else f"{x}"

@@ -8,7 +8,7 @@ from torchdivergence._quantiles import Distribution
 if TYPE_CHECKING:
     from torchdivergence.report import Summary
 
-_MARKS = {0.5: ":", 0.99: "--", 1.0: "-"}
+_STYLES = {0.5: "dotted", 0.99: "dashed", 1.0: "solid"}
 _NAMES = {0.5: "median", 0.99: "99 %", 1.0: "maximum"}
 
 
@@ -24,9 +24,19 @@ def plot_report(summary: "Summary", axes: Any = None, label: str | None = None) 
     _course(axes[1], summary, label)
     for ax in axes:
         ax.spines[["top", "right"]].set_visible(False)
-        if label is not None:
-            ax.legend(frameon=False)
+    if label is not None:
+        _legend(axes)
     return axes[0].figure, axes
+
+
+def _legend(axes: Any) -> None:
+    """One for both axes, where nothing lies under it, in place of the one of fewer reports."""
+    figure = axes[0].figure
+    for old in figure.legends:
+        old.remove()
+    lines = "lines: " + ", ".join(f"{_NAMES[q]} {style}" for q, style in _STYLES.items())
+    handles, labels = axes[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=4, title=lines, frameon=False)
 
 
 def _histogram(ax: Any, found: Distribution, label: str | None) -> None:
@@ -37,7 +47,7 @@ def _histogram(ax: Any, found: Distribution, label: str | None) -> None:
     text = label if not zeros or label is None else f"{label} ({zeros / found.total:.1%} are 0)"
     patches = _bars(ax, low, high, shares, text)
     color = patches.get_facecolor()
-    for q, style in _MARKS.items():
+    for q, style in _STYLES.items():
         place = found.quantile(q)
         if 0 < place < float("inf"):
             ax.axvline(place, color=color[:3], linestyle=style, linewidth=1)
