@@ -15,6 +15,7 @@ from torchdivergence._generators import Generator
 from torchdivergence._inputs import LogProb, NanPolicy, Reduction, Rows, check_nan_policy, check_rows, check_settings
 from torchdivergence._one_state import OneStateMetric, State
 from torchdivergence._reductions import reduce
+from torchdivergence._suspicions import Watch
 
 
 class Companions:
@@ -31,6 +32,7 @@ class Companions:
         settings, generators = self.metrics[0]._settings, {m._generator.name: m._generator for m in self.metrics}
         with torch.no_grad():
             rows = check_rows(p, q, weights, settings)
+            self.metrics[0]._watch.look(rows.p, rows.q, settings.log_prob)
             values = _rows.divergences(
                 rows.p, rows.q, settings.log_prob, settings.temperature, tuple(generators.values())
             )
@@ -86,6 +88,7 @@ class DivergenceMetric(OneStateMetric):
             "base": base,
         }
         self.nan_policy = check_nan_policy(nan_policy)
+        self._watch = Watch()
         self._keeps_rows = self._settings.reduction == "none"
         kind, (p, q) = "rows" if self._keeps_rows else "sums", self._settings.log_prob
         read = f"log_prob_{p:d}{q:d}_dim{self._settings.dim}_temperature{self._settings.temperature}"
@@ -145,6 +148,7 @@ class DivergenceMetric(OneStateMetric):
             return shared.values[self._generator.name], shared.rows
         rows = check_rows(p, q, weights, self._settings)
         log_prob, temperature = self._settings.log_prob, self._settings.temperature
+        self._watch.look(rows.p, rows.q, log_prob)
         return _rows.divergence(rows.p, rows.q, log_prob, temperature, self._generator), rows
 
     @property
@@ -154,6 +158,7 @@ class DivergenceMetric(OneStateMetric):
         return None if alone else (self.dist_sync_fn, self.process_group, self.distributed_available_fn)
 
     def _before_compute(self) -> None:
+        self._watch.tell()
         if self._companions and self._way_to_sync and self.distributed_available_fn():
             self._companions.compute(self)
 

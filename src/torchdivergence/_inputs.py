@@ -14,6 +14,7 @@ from torch import Tensor
 LogProb = bool | tuple[bool, bool]
 Reduction = Literal["mean", "batchmean", "sum", "none"] | None
 NanPolicy = Literal["propagate", "omit", "raise"]
+_INTEGERS = torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8
 
 
 class Settings(NamedTuple):
@@ -43,6 +44,7 @@ class Rows(NamedTuple):
 
 def check_rows(p: Tensor, q: Tensor, weights: Tensor | None, settings: Settings) -> Rows:
     """Views of p and q with the classes last, and of the weights on their batch shape."""
+    _refuse_indices(p, q, settings.dim)
     for name, values, is_log in zip("pq", (p, q), settings.log_prob, strict=True):
         _check_dtype(name, values, is_log)
     if p.shape != q.shape:
@@ -61,6 +63,20 @@ def check_rows(p: Tensor, q: Tensor, weights: Tensor | None, settings: Settings)
     if dim not in (-1, p.ndim - 1):
         p, q = p.movedim(dim, -1), q.movedim(dim, -1)
     return Rows(p, q, None if weights is None else _check_weights(weights, p))
+
+
+def _refuse_indices(p: Tensor, q: Tensor, dim: int) -> None:
+    """Indices of classes are no distributions, though integers may be: counts."""
+    if not isinstance(p, Tensor) or not isinstance(q, Tensor) or p.shape == q.shape:
+        return
+    for name, x, name_of_other, other in (("p", p, "q", q), ("q", q, "p", p)):
+        whole = x.dtype in _INTEGERS and -other.dim() <= dim < other.dim() and other.shape[dim]
+        if whole and x.shape == other.select(dim, 0).shape:
+            raise ValueError(
+                f"{name} must hold a distribution for each row, of the shape of {name_of_other}, {_shape(other)}, but "
+                f"holds integers of the shape {_shape(x)}: if they are indices of classes, write "
+                f"torch.nn.functional.one_hot({name}, {other.shape[dim]}) and log_prob=False for {name}."
+            )
 
 
 def clip_classes(p: Tensor, q: Tensor, num_classes: int | None) -> tuple[Tensor, Tensor]:

@@ -165,10 +165,14 @@ class DivergenceReport(MappingMetric):
         """
         self._take(self._evaluate(p, q, target, weights))
 
+    def _before_compute(self) -> None:
+        self._kl._watch.tell()
+
     @torch.no_grad()
     def _evaluate(self, p: Tensor, q: Tensor, target: Tensor | None = None, weights: Tensor | None = None) -> _Batch:
         settings: Settings = self._kl._settings
         rows = check_rows(*clip_classes(p, q, self.num_classes), weights, settings)
+        self._kl._watch.look(rows.p, rows.q, settings.log_prob)
         terms = KL.terms if target is None else KL.terms + LOG_MASSES
         found = _rows.sums(rows.p, rows.q, settings.log_prob, settings.temperature, terms)
         kl = found[KL.terms[0]]

@@ -130,6 +130,9 @@ class DivergenceStatistics(MappingMetric):
         """Take a batch of rows in. If this raises, the metric is as it was before."""
         self._take(self._evaluate(p, q, weights))
 
+    def _before_compute(self) -> None:
+        self.metric._watch.tell()
+
     def _evaluate(self, p: Tensor, q: Tensor, weights: Tensor | None = None) -> tuple[Tensor, Rows]:
         with torch.no_grad():
             return self.metric._evaluate(p, q, weights)

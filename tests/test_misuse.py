@@ -1,0 +1,94 @@
+"""Tensors that are not what they were announced to be: an error where that is sure, one warning where it is likely."""
+
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from torchdivergence import (
+    DivergenceCollection,
+    DivergenceReport,
+    DivergenceStatistics,
+    Entropy,
+    KLDivergence,
+)
+
+LOGITS = 3 * torch.randn(2, 20, 7, generator=torch.Generator().manual_seed(0))
+PROBABILITIES, LOGARITHMS = LOGITS.softmax(-1), LOGITS.log_softmax(-1)
+
+MAKE: dict[str, Callable[..., Any]] = {
+    "metric": KLDivergence,
+    "rows": lambda log_prob: KLDivergence(log_prob, reduction="none"),
+    "statistics": lambda log_prob: DivergenceStatistics(KLDivergence(log_prob)),
+    "report": DivergenceReport,
+    "collection": lambda log_prob: DivergenceCollection([KLDivergence(log_prob), Entropy(log_prob)]),
+}
+
+
+@pytest.mark.parametrize("call", ["update", "forward"])
+@pytest.mark.parametrize("name", MAKE)
+def test_log_probabilities_for_probabilities_are_refused_and_nothing_is_lost(name: str, call: str) -> None:
+    metric, plain = MAKE[name](log_prob=(False, False)), MAKE[name](log_prob=(False, False))
+    with pytest.raises(
+        ValueError, match=r"p was announced as probabilities .* these are log-probabilities. Write log_prob"
+    ):
+        getattr(metric, call)(*LOGARITHMS)
+    for one in (metric, plain):
+        one.update(*PROBABILITIES)
+    values, expected = ([x] if isinstance(x := one.compute(), Tensor) else list(x.values()) for one in (metric, plain))
+    torch.testing.assert_close(values, expected, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize(
+    ("rows", "log_prob", "text"),
+    [
+        (PROBABILITIES, True, "p was announced as log-prob.* sum to 1"),
+        (PROBABILITIES.bfloat16(), True, "p was announced as log-prob.* sum to 1"),
+        (LOGITS, False, "p was announced as probabilities .* If these are logits, write log_prob=True"),
+        (torch.stack([LOGITS[0], PROBABILITIES[1]]), True, "q was announced as log-prob.* sum to 1"),
+        (torch.stack([PROBABILITIES[0], LOGITS[1]]), (True, False), "p was announced as log-prob.* sum to 1"),
+    ],
+    ids=["probabilities", "rounded", "logits", "q alone", "swapped"],
+)
+@pytest.mark.parametrize("name", MAKE)
+def test_what_is_likely_a_mistake_is_warned_of_once(name: str, rows: Tensor, log_prob: Any, text: str) -> None:
+    metric = MAKE[name](log_prob=log_prob)
+    with pytest.warns(UserWarning, match=text) as caught:
+        metric.update(*rows)
+    assert len(caught) == 1
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        metric.update(*rows)
+        metric.reset()
+        metric.update(*rows)
+
+
+@pytest.mark.parametrize(
+    ("rows", "log_prob"),
+    [
+        (LOGITS, True),
+        (LOGARITHMS, True),
+        (PROBABILITIES, False),
+        (torch.stack([PROBABILITIES[0], LOGARITHMS[1]]), (False, True)),
+        (torch.zeros(2, 3, 5), True),
+        (torch.ones(2, 3, 1), True),
+        (torch.eye(5).expand(2, 5, 5), False),
+    ],
+    ids=["logits", "logarithms", "probabilities", "a pair", "zeros", "one class", "one-hot"],
+)
+@pytest.mark.parametrize("name", MAKE)
+def test_what_is_right_is_not_suspected(name: str, rows: Tensor, log_prob: Any) -> None:
+    MAKE[name](log_prob=log_prob).update(*rows)
+
+
+@pytest.mark.parametrize(("dim", "shape"), [(-1, (4, 6)), (1, (4, 6, 3)), (-1, (6,))])
+@pytest.mark.parametrize("log_prob", [False, True])
+def test_indices_of_classes_are_refused_with_what_to_write(dim: int, shape: tuple[int, ...], log_prob: bool) -> None:
+    p = torch.randn(shape).softmax(dim)
+    index = torch.zeros([size for i, size in enumerate(shape) if i != dim % len(shape)], dtype=torch.long)
+    for args, name in (((p, index), "q"), ((index, p), "p")):
+        with pytest.raises(ValueError, match=rf"write torch.nn.functional.one_hot\({name}, 6\) and log_prob=False"):
+            KLDivergence(log_prob, dim=dim).update(*args)
