@@ -63,7 +63,7 @@ def test_the_metric_says_what_is_wrong_and_stays_as_it_was(case: str, call: str)
     tensors = {"p": P, "q": P} | {name: value for name, value in arguments.items() if name not in settings}
     metric = KLDivergence(**settings)
     if "dim" not in settings:
-        metric.update(P, P.flip(0) + torch.arange(4))
+        metric.update(P + 1, P.flip(0) + torch.arange(4))
     before = metric.update_count, metric._current
     with pytest.raises(error, match=message):
         getattr(metric, call)(**tensors)

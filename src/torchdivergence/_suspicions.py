@@ -11,7 +11,7 @@ LOGARITHMS = (
     "log-probabilities. Write log_prob=True, or a pair (of p, of q) if the other one is not."
 )
 LOGITS = (
-    "{name} was announced as probabilities (log_prob=False), but has negative numbers: such rows are invalid. If these "
+    "{name} was announced as probabilities (log_prob=False), but its rows have negative numbers and are invalid. If these "
     "are logits, write log_prob=True, or a pair (of p, of q) if the other one is not."
 )
 PROBABILITIES = (
@@ -59,8 +59,9 @@ def _first_rows(x: Tensor) -> Tensor:
 
 def _signs(x: Tensor, is_log: bool) -> dict[str, Tensor]:
     """For each text, whether it is to be said of ``[rows, classes]``: a number on the device."""
-    negative, positive = (x < 0).any(), (x > 0).any()
+    negative = (x < 0).any(-1)
     if not is_log:
-        return {LOGARITHMS: negative & ~positive, LOGITS: negative & positive}
+        wrong, positive = negative.all(), (x > 0).any()
+        return {LOGARITHMS: wrong & ~positive, LOGITS: wrong & positive}
     of_one = (x.double().sum(-1) - 1).abs() < _ROUNDING
-    return {PROBABILITIES: ~negative & of_one.all()} if x.shape[-1] > 1 else {}
+    return {PROBABILITIES: (of_one & ~negative).all()} if x.shape[-1] > 1 else {}

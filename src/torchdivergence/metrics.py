@@ -57,10 +57,10 @@ class KLDivergence(DivergenceMetric):
 
         >>> kl = KLDivergence(log_prob=True)
         >>> teacher = torch.zeros(2, 3, 5)
-        >>> student = torch.zeros(2, 3, 5).index_fill(-1, torch.tensor(0), 1.0)
+        >>> student = torch.zeros(2, 3, 5).index_fill(-1, torch.tensor(0), 2.0)
         >>> kl.update(teacher, student, weights=torch.tensor([[True, True, False], [True, False, False]]))
         >>> kl.compute()
-        tensor(0.0954, dtype=torch.float64)
+        tensor(0.4232, dtype=torch.float64)
     """
 
     _generator = _generators.KL
