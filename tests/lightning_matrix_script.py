@@ -114,8 +114,8 @@ class Resumable(Comparison):
         if self.global_rank > 0:
             for name, metric in self._states().items():
                 metric.reset()
-                for state in metric.metric_state:
-                    del checkpoint["state_dict"][f"{name}.{state}"]
+                metric.persistent(True)
+                metric.state_dict(destination=checkpoint["state_dict"], prefix=f"{name}.")
 
 
 class Witness(Callback):

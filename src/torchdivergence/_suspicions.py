@@ -11,8 +11,8 @@ LOGARITHMS = (
     "log-probabilities. Write log_prob=True, or a pair (of p, of q) if the other one is not."
 )
 LOGITS = (
-    "{name} was announced as probabilities (log_prob=False), but its rows have negative numbers and are invalid. If these "
-    "are logits, write log_prob=True, or a pair (of p, of q) if the other one is not."
+    "{name} was announced as probabilities (log_prob=False), but its rows have negative numbers and are invalid. If "
+    "these are logits, write log_prob=True, or a pair (of p, of q) if the other one is not."
 )
 PROBABILITIES = (
     "{name} was announced as log-probabilities or logits (log_prob=True), but holds rows of non-negative numbers that "
