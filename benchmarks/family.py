@@ -11,6 +11,8 @@ from tests.reference import near
 from torchdivergence import (
     CrossEntropy,
     DivergenceCollection,
+    DivergenceReport,
+    DivergenceStatistics,
     Entropy,
     HellingerDistance,
     JeffreysDivergence,
@@ -22,8 +24,8 @@ from torchdivergence import (
 
 TEXT = """\
 `update` on logits, {}: of `KLDivergence`; of a `DivergenceCollection` of it with the
-reverse direction, Jeffreys, Jensen-Shannon, total variation, Hellinger, cross-entropy and entropy; and of these eight
-one after another."""
+reverse direction, Jeffreys, Jensen-Shannon, total variation, Hellinger, cross-entropy and entropy; of these eight one
+after another; of `DivergenceStatistics`; and of a `DivergenceReport` with targets."""
 
 EIGHT = (
     KLDivergence,
@@ -46,6 +48,8 @@ def measure(quick: bool) -> Section:
         "KL alone": functools.partial(alone.update, p, q),
         "eight, together": functools.partial(together.update, p, q),
         "eight, one by one": lambda: [metric.update(p, q) for metric in separate],
+        "statistics of KL": functools.partial(DivergenceStatistics(KLDivergence(log_prob=True)).update, p, q),
+        "report, with targets": functools.partial(DivergenceReport().update, p, q, p.argmax(-1)),
     }
     spreads = interleave(calls, 3 if quick else 9)
     rows = [[name, *spread_cells(spread), ratio(spread, to=spreads["KL alone"])] for name, spread in spreads.items()]
