@@ -244,3 +244,17 @@ def test_a_refused_batch_changes_nothing() -> None:
         metric.update(p, q[..., :-1])
     assert same_bits(values(metric), before)
     assert metric.update_count == 1
+
+
+def test_the_plot_has_the_shares_of_the_rows_in_the_unit_of_the_metric() -> None:
+    p, q = pair()
+    metric = DivergenceStatistics(KLDivergence(log_prob=True, base=2))
+    metric.update(p, q)
+    figure, ax = metric.plot()
+    heights, edges, _ = ax.patches[0].get_data()
+    shares = heights * np.log2(edges[1:] / edges[:-1])
+    rows = kl_divergence(p, q, log_prob=True, reduction="none", base=2).numpy()
+    assert sum(shares) == pytest.approx(100)
+    assert shares[: len(shares) // 2].sum() == pytest.approx(100 * (rows < edges[len(shares) // 2]).mean())
+    metric.plot(ax, label="again")
+    figure.canvas.draw()

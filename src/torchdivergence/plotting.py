@@ -14,13 +14,8 @@ _NAMES = {0.5: "median", 0.99: "99 %", 1.0: "maximum"}
 
 def plot_report(summary: "Summary", axes: Any = None, label: str | None = None) -> Any:
     """The histogram of divergences and their course along the sequence: the figure and its two axes."""
-    if axes is None:
-        try:
-            from matplotlib.figure import Figure
-        except ImportError:
-            raise ImportError("plot() needs matplotlib: pip install 'torchdivergence[plot]'.") from None
-        axes = Figure(figsize=(11, 4), layout="constrained").subplots(1, 2)
-    _histogram(axes[0], summary.distribution, label)
+    axes = _axes(2) if axes is None else axes
+    _histogram(axes[0], summary.distribution, "D(p‖q) of a row, nats", label)
     _course(axes[1], summary, label)
     for ax in axes:
         ax.spines[["top", "right"]].set_visible(False)
@@ -29,8 +24,26 @@ def plot_report(summary: "Summary", axes: Any = None, label: str | None = None) 
     return axes[0].figure, axes
 
 
+def plot_histogram(found: Distribution, name: str, unit: float, ax: Any = None, label: str | None = None) -> Any:
+    """The histogram of the rows of any divergence: the figure and its axes."""
+    ax = _axes(1) if ax is None else ax
+    _histogram(ax, found, name, label, unit)
+    ax.spines[["top", "right"]].set_visible(False)
+    if label is not None:
+        _legend([ax])
+    return ax.figure, ax
+
+
+def _axes(columns: int) -> Any:
+    try:
+        from matplotlib.figure import Figure
+    except ImportError:
+        raise ImportError("plot() needs matplotlib: pip install 'torchdivergence[plot]'.") from None
+    return Figure(figsize=(5.5 * columns, 4), layout="constrained").subplots(1, columns)
+
+
 def _legend(axes: Any) -> None:
-    """One for both axes, where nothing lies under it, in place of the one of fewer reports."""
+    """One for all axes, where nothing lies under it, in place of the one of fewer plots."""
     figure = axes[0].figure
     for old in figure.legends:
         old.remove()
@@ -39,8 +52,9 @@ def _legend(axes: Any) -> None:
     figure.legend(handles, labels, loc="outside lower center", ncols=4, title=lines, frameon=False)
 
 
-def _histogram(ax: Any, found: Distribution, label: str | None) -> None:
+def _histogram(ax: Any, found: Distribution, name: str, label: str | None, unit: float = 1.0) -> None:
     low, high, counts = found.histogram()
+    low, high = ([x / unit for x in edges] for edges in (low, high))
     zeros = found.total - sum(counts) - found.infinite
     # bins are not of one width on a logarithmic axis
     shares = [100 * n / found.total / math.log2(end / start) for start, end, n in zip(low, high, counts, strict=True)]
@@ -48,7 +62,7 @@ def _histogram(ax: Any, found: Distribution, label: str | None) -> None:
     patches = _bars(ax, low, high, shares, text)
     color = patches.get_facecolor()
     for q, style in _STYLES.items():
-        place = found.quantile(q)
+        place = found.quantile(q) / unit
         if 0 < place < float("inf"):
             ax.axvline(place, color=color[:3], linestyle=style, linewidth=1)
             if label is None:
@@ -56,9 +70,7 @@ def _histogram(ax: Any, found: Distribution, label: str | None) -> None:
                     f" {_NAMES[q]} {place:.2g}", (place, 0.98), xycoords=("data", "axes fraction"), rotation=90,
                     va="top", ha="right", fontsize="small",
                 )  # fmt: skip
-    ax.set(
-        xscale="log", xlabel="D(p‖q) of a row, nats", ylabel="rows, % in a factor of 2", title="How the divergences lie"
-    )
+    ax.set(xscale="log", xlabel=name, ylabel="rows, % in a factor of 2", title="How the divergences lie")
 
 
 def _bars(ax: Any, low: list[float], high: list[float], shares: list[float], label: str | None) -> Any:

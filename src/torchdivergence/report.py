@@ -30,6 +30,7 @@ from torchdivergence._summaries import (
 )
 from torchdivergence._tokens import TARGET_COLUMNS, TargetSummary
 from torchdivergence.metrics import KLDivergence
+from torchdivergence.plotting import plot_report
 
 __all__ = ["DivergenceReport"]
 
@@ -254,8 +255,6 @@ class DivergenceReport(MappingMetric):
         Returns:
             The figure and the pair of axes.
         """
-        from torchdivergence.plotting import plot_report
-
         return plot_report(self._summary_of_all(), axes, label)
 
     def __str__(self) -> str:

@@ -28,6 +28,7 @@ from torchdivergence._summaries import (
     spread_values,
     unknown,
 )
+from torchdivergence.plotting import plot_histogram
 
 __all__ = ["DivergenceStatistics"]
 
@@ -129,6 +130,19 @@ class DivergenceStatistics(MappingMetric):
     def update(self, p: Tensor, q: Tensor, weights: Tensor | None = None) -> None:
         """Take a batch of rows in. If this raises, the metric is as it was before."""
         self._take(self._evaluate(p, q, weights))
+
+    def plot(self, ax: Any = None, label: str | None = None) -> Any:
+        """Draw a histogram of the rows' values on a logarithmic axis, with median, 99 % quantile and maximum marked.
+
+        Args:
+            ax: Matplotlib's axes to draw on, as this returns them: to lay several histograms over each other.
+            label: What the legend calls this one.
+
+        Returns:
+            The figure and the axes.
+        """
+        name = f"{type(self.metric).__name__} of a row"
+        return plot_histogram(self._summary_of_all().distribution, name, self.metric._settings.log_base, ax, label)
 
     def _before_compute(self) -> None:
         self.metric._watch.tell()
