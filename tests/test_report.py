@@ -235,3 +235,10 @@ def test_the_plot_has_the_shares_of_the_rows_and_the_marks() -> None:
     assert marks == {report.to_dict()[name] for name in ("kl_median", "kl_p99", "kl_max")}
     assert len(course.lines[0].get_xdata()) == len(report._summary.positions)
     figure.canvas.draw()
+
+
+def test_its_name_is_short_and_a_value_that_is_not_there_is_named_with_those_that_are() -> None:
+    report = DivergenceReport(top_k=[1, 5])
+    assert repr(report) == "DivergenceReport(KLDivergence(log_prob=True), top_k=(1, 5), num_classes=None)"
+    with pytest.raises(KeyError, match="there is no value 'kl_p98': there are kl_mean, .*kl_p99"):
+        report["kl_p98"]

@@ -120,7 +120,13 @@ class MappingMetric(OneStateMetric):
 
     def __getitem__(self, name: str) -> Value:  # type: ignore[override]
         """The metric of one value."""
+        if name not in self._values:
+            raise KeyError(f"there is no value {name!r}: there are {', '.join(self._values)}.")
         return self._values[name]  # type: ignore[return-value]
+
+    def __repr__(self) -> str:
+        """Name and settings, without the metrics of the values."""
+        return f"{type(self).__name__}({self.extra_repr()})"
 
     def to_dict(self) -> dict[str, float]:
         """The values as plain numbers."""

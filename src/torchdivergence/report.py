@@ -150,6 +150,10 @@ class DivergenceReport(MappingMetric):
         self._names_of_targets = [*TargetSummary.names(), *spread_names(self.quantiles, "delta_p_")]
         self._name_values([*names, "rows", "sequences", "infinite", "invalid", *self._names_of_targets])
 
+    def extra_repr(self) -> str:
+        """What is compared."""
+        return f"{self._kl!r}, top_k={self.top_k}, num_classes={self.num_classes}"
+
     @property
     def nan_policy(self) -> NanPolicy:
         """The ``nan_policy`` that was given."""

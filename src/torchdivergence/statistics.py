@@ -131,6 +131,10 @@ class DivergenceStatistics(MappingMetric):
         """Take a batch of rows in. If this raises, the metric is as it was before."""
         self._take(self._evaluate(p, q, weights))
 
+    def extra_repr(self) -> str:
+        """The metric."""
+        return repr(self.metric)
+
     def plot(self, ax: Any = None, label: str | None = None) -> Any:
         """Draw a histogram of the rows' values on a logarithmic axis, with median, 99 % quantile and maximum marked.
 
