@@ -240,5 +240,5 @@ def test_the_plot_has_the_shares_of_the_rows_and_the_marks() -> None:
 def test_its_name_is_short_and_a_value_that_is_not_there_is_named_with_those_that_are() -> None:
     report = DivergenceReport(top_k=[1, 5])
     assert repr(report) == "DivergenceReport(KLDivergence(log_prob=True), top_k=(1, 5), num_classes=None)"
-    with pytest.raises(KeyError, match="there is no value 'kl_p98': there are kl_mean, .*kl_p99"):
+    with pytest.raises(KeyError, match=r"there is no value 'kl_p98': there are kl_mean, .*kl_p99"):
         report["kl_p98"]
