@@ -92,3 +92,24 @@ def test_indices_of_classes_are_refused_with_what_to_write(dim: int, shape: tupl
     for args, name in (((p, index), "q"), ((index, p), "p")):
         with pytest.raises(ValueError, match=rf"write torch.nn.functional.one_hot\({name}, 6\) and log_prob=False"):
             KLDivergence(log_prob, dim=dim).update(*args)
+
+
+def test_rows_of_weight_zero_are_not_looked_at() -> None:
+    p = torch.cat([torch.full((8, 7), -1.0), PROBABILITIES[0]])
+    weights = torch.arange(28) >= 8
+    metric, plain = KLDivergence(), KLDivergence()
+    metric.update(p, p.flip(-1), weights)
+    plain.update(PROBABILITIES[0], PROBABILITIES[0].flip(-1))
+    assert metric.compute() == plain.compute()
+    metric = KLDivergence()
+    metric.update(p[:8], p[:8], weights[:8])
+    with pytest.raises(ValueError, match="these are log-probabilities"):
+        metric.update(*LOGARITHMS)
+
+
+def test_where_invalid_rows_are_to_be_left_out_nothing_is_refused() -> None:
+    metric = KLDivergence(nan_policy="omit")
+    with pytest.warns(UserWarning, match="these are log-probabilities"):
+        metric.update(*LOGARITHMS)
+    metric.update(*PROBABILITIES)
+    assert metric.n_invalid == 20

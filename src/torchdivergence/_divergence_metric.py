@@ -32,7 +32,7 @@ class Companions:
         settings, generators = self.metrics[0]._settings, {m._generator.name: m._generator for m in self.metrics}
         with torch.no_grad():
             rows = check_rows(p, q, weights, settings)
-            self.metrics[0]._watch.look(rows.p, rows.q, settings.log_prob)
+            self.metrics[0]._watch.look(rows, settings.log_prob, self.metrics[0].nan_policy)
             values = _rows.divergences(
                 rows.p, rows.q, settings.log_prob, settings.temperature, tuple(generators.values())
             )
@@ -148,7 +148,7 @@ class DivergenceMetric(OneStateMetric):
             return shared.values[self._generator.name], shared.rows
         rows = check_rows(p, q, weights, self._settings)
         log_prob, temperature = self._settings.log_prob, self._settings.temperature
-        self._watch.look(rows.p, rows.q, log_prob)
+        self._watch.look(rows, log_prob, self.nan_policy)
         return _rows.divergence(rows.p, rows.q, log_prob, temperature, self._generator), rows
 
     @property

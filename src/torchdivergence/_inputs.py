@@ -84,6 +84,7 @@ def clip_classes(p: Tensor, q: Tensor, num_classes: int | None) -> tuple[Tensor,
     if num_classes is None:
         return p, q
     for name, values in zip("pq", (p, q), strict=True):
+        _check_dtype(name, values, is_log=False)
         if values.shape[-1] < num_classes:
             raise ValueError(
                 f"there must be at least num_classes={num_classes} classes, but {name} is {_shape(values)}."
@@ -189,6 +190,17 @@ def check_parameter(name: str, value: float, low: float, high: float) -> float:
     if not low < number < high:
         raise ValueError(f"{name} must be above {low} and below {high}, but got {value!r}.")
     return number
+
+
+def check_num_classes(num_classes: int | None) -> int | None:
+    """A number of classes, or None for all that there are."""
+    if num_classes is None:
+        return None
+    if isinstance(num_classes, bool) or not isinstance(num_classes, SupportsIndex):
+        raise TypeError(f"num_classes must be an integer or None, but got {num_classes!r}.")
+    if operator.index(num_classes) < 1:
+        raise ValueError(f"num_classes must be at least 1, but got {num_classes}.")
+    return operator.index(num_classes)
 
 
 def check_nan_policy(nan_policy: NanPolicy) -> NanPolicy:

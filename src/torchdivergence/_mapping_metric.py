@@ -6,12 +6,13 @@ It knows how values are handed out, and not what they are.
 import json
 import math
 from abc import abstractmethod
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import torch
 from torch import Tensor
 from torchmetrics import Metric
+from torchmetrics.utilities.exceptions import TorchMetricsUserError
 
 from torchdivergence._one_state import OneStateMetric
 
@@ -19,7 +20,8 @@ from torchdivergence._one_state import OneStateMetric
 class Value(Metric):
     """One value of a metric that has many: what ``LightningModule.log`` and a monitor take.
 
-    To update it is to update the whole, which is done once for all values, by the whole itself.
+    It is read, and reset with the whole. To update it is refused: two values of one whole in a collection would take
+    each row in twice.
     """
 
     is_differentiable = False
@@ -31,13 +33,20 @@ class Value(Metric):
         super().__init__(compute_with_cache=False)
         self.name = name
 
-    def update(self, *args: Any, **kwargs: Any) -> None:
-        """Take a batch in, for the whole."""
-        self._whole.update(*args, **kwargs)
+    def update(self, *_: Any, **__: Any) -> None:
+        """Refused."""
+        raise TorchMetricsUserError(
+            f"{self.name!r} is one of the values of a {type(self._whole).__name__}, which share its rows: update that, "
+            "call that, merge into that."
+        )
 
-    def forward(self, *args: Any, **kwargs: Any) -> Any:
-        """Take a batch in, for the whole, and return the value over this batch."""
-        return self._whole(*args, **kwargs).get(self.name)
+    def forward(self, *_: Any, **__: Any) -> None:
+        """Refused."""
+        self.update()
+
+    def merge_state(self, incoming_state: Any) -> None:  # noqa: ARG002
+        """Refused."""
+        self.update()
 
     def compute(self) -> Tensor:
         """The value over everything that the whole has seen."""
@@ -76,6 +85,14 @@ class MappingMetric(OneStateMetric):
     """A metric whose ``compute`` gives a dict, and which maps each name in it to a metric of its value."""
 
     _summary: Any = None
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        if not self.compute_with_cache:
+            raise ValueError(
+                f"compute_with_cache must be True for a {type(self).__name__}: its values, read one by one, would each "
+                "meet those of the other processes."
+            )
 
     def _name_values(self, names: Iterable[str]) -> None:
         """Declare what ``compute`` may return."""
@@ -123,6 +140,15 @@ class MappingMetric(OneStateMetric):
         if name not in self._values:
             raise KeyError(f"there is no value {name!r}: there are {', '.join(self._values)}.")
         return self._values[name]  # type: ignore[return-value]
+
+    def __contains__(self, name: object) -> bool:
+        return name in list(self.keys())
+
+    def __iter__(self) -> Iterator[str]:  # type: ignore[override]
+        return iter(self.keys())
+
+    def __len__(self) -> int:
+        return len(list(self.keys()))
 
     def __repr__(self) -> str:
         """Name and settings, without the metrics of the values."""

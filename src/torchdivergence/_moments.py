@@ -7,7 +7,8 @@ units, rows or items, the mean is m = sum S / sum W, and its variance
 
 Of rows of weight 1 that is the textbook's s**2 / n; of items it is the cluster-robust variance CR1 (A. C. Cameron and
 D. L. Miller, "A Practitioner's Guide to Cluster-Robust Inference", J. Hum. Resour. 50 (2015), section II). The sums of
-S S, S W and W W have 100 bits and more, so that nothing is lost where the variance is far below the mean's square.
+S S, S W and W W have 100 bits and more, so that nothing is lost where the variance is far below the mean's square;
+squares past the ends of float64 make an error NaN.
 """
 
 import math
@@ -19,7 +20,7 @@ from torch import Tensor
 
 from torchdivergence import _accumulators
 from torchdivergence._accumulators import BANK, Sum
-from torchdivergence._sums import row_sums
+from torchdivergence._sums import tree_sums
 
 _HIGH_BITS = -1 << 27  # of a float64: sign, exponent and the upper half of the mantissa
 
@@ -56,11 +57,7 @@ class Moments:
             weights: Float64, ``[*batch]``; a row of weight zero is left out, whatever it holds.
         """
         weighed = torch.where(weights == 0, 0.0, numbers * weights)
-        items = max(1, len(weights) if weights.dim() else 1), -1
-        units = [
-            (weighed.reshape(self.columns, -1), weights.reshape(-1)),
-            (row_sums(weighed.reshape(self.columns, *items)), row_sums(weights.reshape(items))),
-        ]
+        units = [(weighed.reshape(self.columns, -1), weights.reshape(-1)), _of_items(weighed, weights)]
         rows, *banks = self._split(state)
         of_rows, weights_of_rows = units[0]
         _accumulators.add_(rows, torch.cat([weights_of_rows[None], of_rows.clamp(min=0), (-of_rows).clamp(min=0)]))
@@ -89,20 +86,37 @@ class Moments:
         mean = Fraction(above.units - below.units, weight.units)
         errors = []
         for sums, count in zip(banks, counts, strict=True):
-            ww, ss, sw, less = (x.exact for x in (sums[0], *sums[1 + column :: self.columns]))
-            squares = ss - 2 * mean * (sw - less) + mean**2 * ww
+            parts = sums[0], *sums[1 + column :: self.columns]
+            known = count > 1 and parts[0].units and not any(part.infinite or part.invalid for part in parts)
+            ww, ss, above_w, below_w = (part.exact for part in parts)
+            squares = ss - 2 * mean * (above_w - below_w) + mean**2 * ww
             variance = squares / weight.exact**2 * Fraction(count, max(count - 1, 1))
-            errors.append(math.sqrt(max(float(variance), 0.0)) if count > 1 else math.nan)
+            errors.append(_root(variance) if known else math.nan)
         return Estimate(float(mean), *errors)
 
     def _split(self, state: Tensor) -> list[Tensor]:
         return [part.view(-1, BANK) for part in torch.split(state[:-2], [BANK * banks for banks in self._banks])]
 
 
+def _of_items(weighed: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
+    """The sums over each item; rows of weight zero, such as padding, change no bit of them."""
+    items = len(weights) if weights.dim() else 1
+    w = weights.reshape(items, -1) if weights.numel() else weights.new_zeros(items, 1)
+    x = weighed.reshape(len(weighed), *w.shape) if weights.numel() else weighed.new_zeros(len(weighed), *w.shape)
+    kept_first = (w == 0).byte().argsort(dim=-1, stable=True)
+    return tree_sums(x.gather(-1, kept_first.expand_as(x))), tree_sums(w.gather(-1, kept_first))
+
+
+def _root(variance: Fraction) -> float:
+    try:
+        return math.sqrt(max(float(variance), 0.0))
+    except OverflowError:
+        return math.inf
+
+
 def _second(x: Tensor, w: Tensor) -> Tensor:
     """The summands of sum W W, sum S S, and of the positive and the negative part of sum S W, for each column."""
-    finite, w = x.masked_fill(~x.isfinite(), 0.0), w.expand_as(x)
-    size, above = finite.abs(), finite > 0
+    w, size, above = w.expand_as(x), x.abs(), x > 0
     xw = _products(size, w)
     above = above.repeat(1, 4)
     return torch.cat([_products(w, w)[:1], _products(size, size), xw * above, xw * ~above])

@@ -25,6 +25,8 @@ class Stretch(NamedTuple):
 
 def add_(state: Tensor, numbers: Tensor, weights: Tensor) -> None:
     """Write numbers and weights >= 0, float64 ``[*batch, places]``, into a state, ``[SIZE]``."""
+    if not numbers.numel():
+        return
     banks = state.view(_BANKS, 2, BANK)
     both = torch.stack([_accumulators.weigh(numbers, weights), weights]).reshape(2, -1, numbers.shape[-1])
     first = 0

@@ -14,12 +14,22 @@ QUANTILES = (0.001, 0.01, 0.05, 0.1, 0.5, 0.9, 0.95, 0.99, 0.999)
 ERRORS = ("standard_error", "clustered_standard_error")
 
 
-def check_quantiles(quantiles: Sequence[float]) -> dict[str, float]:
+def check_quantiles(quantiles: float | Sequence[float]) -> dict[str, float]:
     """The names of quantiles: ``median``, and for example ``p99_9`` for 0.999."""
-    named = {}
-    for q in sorted(check_parameter("each of quantiles", q, 0, 1) for q in quantiles):
-        named["median" if q == 0.5 else f"p{100 * q:.10g}".replace(".", "_")] = q
+    named: dict[str, float] = {}
+    given = [quantiles] if isinstance(quantiles, float) else quantiles
+    for q in sorted(check_parameter("each of quantiles", q, 0, 1) for q in given):
+        name = "median" if q == 0.5 else f"p{100 * q:.10g}".replace(".", "_")
+        if named.setdefault(name, q) != q:
+            raise ValueError(f"quantiles must differ in their first ten digits, but got {named[name]!r} and {q!r}.")
     return named
+
+
+def valid_weights(values: Tensor, weights: Tensor | None) -> tuple[Tensor, Tensor]:
+    """The weights of rows, 0 where a row is invalid; and how many of those there are."""
+    given = torch.ones_like(values) if weights is None else weights
+    invalid = (values.isnan() & (given != 0)) | given.isnan()
+    return given.masked_fill(invalid, 0.0), invalid.sum()
 
 
 def empty_state(sizes: Sequence[int]) -> Tensor:

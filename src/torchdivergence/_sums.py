@@ -17,6 +17,14 @@ def row_sums(x: Tensor) -> Tensor:
     return body.view(*x.shape[:-1], segments, _SEGMENT).sum(-1).sum(-1, dtype=torch.float64) + rest.sum(-1)
 
 
+def tree_sums(x: Tensor) -> Tensor:
+    """The sum along the last dimension by pairs of neighbours: zeros at its end change no bit."""
+    while x.shape[-1] > 1:
+        x = torch.nn.functional.pad(x, (0, x.shape[-1] % 2))
+        x = x[..., 0::2] + x[..., 1::2]
+    return x.squeeze(-1)
+
+
 def row_log_sums(logs: Tensor) -> Tensor:
     """The logarithm of the sum along the last dimension of what these are the logarithms of."""
     top = logs.amax(-1, keepdim=True)

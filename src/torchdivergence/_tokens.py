@@ -15,9 +15,9 @@ from torchdivergence._summaries import estimate_names, estimate_values
 TARGET_COLUMNS = ("loss_p", "loss_q", "log_ratio", "delta_p", "delta_p_squared")
 
 
-def check_top_k(top_k: Sequence[int]) -> tuple[int, ...]:
+def check_top_k(top_k: int | Sequence[int]) -> tuple[int, ...]:
     """Sorted, each once."""
-    numbers = sorted({operator.index(k) for k in top_k})
+    numbers = sorted({operator.index(k) for k in ([top_k] if isinstance(top_k, int) else top_k)})
     if numbers and numbers[0] < 1:
         raise ValueError(f"each of top_k must be at least 1, but got {numbers[0]}.")
     return tuple(numbers)
@@ -37,7 +37,7 @@ def target_columns(rows: Rows, target: Tensor, log_masses: Sequence[Tensor], set
     """For each row TARGET_COLUMNS: -log of the target's probability in p and in q; and by how much q has more of it."""
     losses = []
     outside = (target < 0) | (target >= rows.p.shape[-1])
-    index = target.masked_fill(outside, 0).unsqueeze(-1)
+    index = target.long().masked_fill(outside, 0).unsqueeze(-1)
     for x, log_mass, is_log in zip(rows[:2], log_masses, settings.log_prob, strict=True):
         weight = x.gather(-1, index).squeeze(-1).double()
         loss = log_mass - (weight / settings.temperature if is_log else weight.log())
@@ -95,14 +95,15 @@ class TargetSummary(NamedTuple):
 
 def _difference_error(error_p: float, error_q: float, error_ratio: float, p: float, q: float) -> float:
     """Of exp(Q) - exp(P), from the errors of P, of Q and of Q - P, by the slopes in P and in Q - P."""
-    covariance = (error_q**2 - error_p**2 - error_ratio**2) / 2
-    variance = (q - p) ** 2 * error_p**2 + q**2 * error_ratio**2 + 2 * (q - p) * q * covariance
+    covariance = (error_q * error_q - error_p * error_p - error_ratio * error_ratio) / 2
+    slope = q - p
+    variance = slope * slope * error_p * error_p + q * q * error_ratio * error_ratio + 2 * slope * q * covariance
     return math.nan if math.isnan(variance) else math.sqrt(max(variance, 0))
 
 
 def _correlation(error_p: float, error_q: float, error_ratio: float) -> float:
     product = 2 * error_p * error_q
-    return (error_p**2 + error_q**2 - error_ratio**2) / product if product else math.nan
+    return (error_p * error_p + error_q * error_q - error_ratio * error_ratio) / product if product else math.nan
 
 
 def _exp(x: float) -> float:

@@ -9,7 +9,15 @@ from torch import Tensor
 
 from torchdivergence import _positions, _quantiles, _rows, _tokens
 from torchdivergence._generators import KL, LOG_MASSES
-from torchdivergence._inputs import LogProb, NanPolicy, Settings, check_rows, check_target, clip_classes
+from torchdivergence._inputs import (
+    LogProb,
+    NanPolicy,
+    Settings,
+    check_num_classes,
+    check_rows,
+    check_target,
+    clip_classes,
+)
 from torchdivergence._mapping_metric import MappingMetric
 from torchdivergence._moments import Estimate, Moments
 from torchdivergence._one_state import State
@@ -27,6 +35,7 @@ from torchdivergence._summaries import (
     spread_names,
     spread_values,
     unknown,
+    valid_weights,
 )
 from torchdivergence._tokens import TARGET_COLUMNS, TargetSummary
 from torchdivergence.metrics import KLDivergence
@@ -62,7 +71,7 @@ class DivergenceReport(MappingMetric):
 
     For each token it compares p, the reference, with q, the candidate: the divergence D(p‖q) in nats; whether they
     agree on the likeliest tokens; and if the right token is known, what probability each gives to it. All of it is
-    summed up in one state of 1.1 MB, whatever the number of tokens, with the same bits for every batch size, order and
+    summed up in one state of 1 MB, whatever the number of tokens, with the same bits for every batch size, order and
     number of processes.
 
     Args:
@@ -72,7 +81,7 @@ class DivergenceReport(MappingMetric):
         num_classes: How many classes count, if the last ones of p or q are padding; p and q may differ in these.
         temperature: What the logits of both are divided by.
         ignore_index: A target of this value takes its row out of the report.
-        quantiles: Which quantiles, each between 0 and 1.
+        quantiles: Which quantiles, each strictly between 0 and 1.
         nan_policy: What becomes of rows that hold NaN, +inf, a negative probability, or that have no mass:
             "propagate" makes all values NaN, "omit" leaves such rows out, "raise" raises in ``compute``.
         kwargs: Those of :class:`torchmetrics.Metric`.
@@ -93,7 +102,7 @@ class DivergenceReport(MappingMetric):
 
         - ``perplexity_p``, ``perplexity_q``: :math:`e^{m(-\log p_t)}`, and with q; ``perplexity_ratio``, of q over p,
           ``perplexity_difference``, of q less p, ``log_perplexity_ratio``; ``log_perplexity_correlation``, of
-          :math:`\log p_t` and :math:`\log q_t` over the rows;
+          :math:`\log p_t` and :math:`\log q_t` over the rows (by the squares of their weights);
         - ``delta_p_mean``, ``delta_p_rms``: of :math:`q_t - p_t`, also ``delta_p_min``, ``delta_p_median`` and so on.
 
         Each mean, and what is a function of means, stands with two errors: ``kl_standard_error`` if rows were
@@ -138,7 +147,11 @@ class DivergenceReport(MappingMetric):
     ) -> None:
         super().__init__(**kwargs)
         self._kl = KLDivergence(log_prob, temperature=temperature, nan_policy=nan_policy)
-        self.top_k, self.num_classes, self.ignore_index = _tokens.check_top_k(top_k), num_classes, ignore_index
+        self.top_k, self.num_classes, self.ignore_index = (
+            _tokens.check_top_k(top_k),
+            check_num_classes(num_classes),
+            ignore_index,
+        )
         self.quantiles = check_quantiles(quantiles)
         self._of_rows, self._of_targets = Moments(1 + len(self.top_k)), Moments(len(TARGET_COLUMNS))
         counts, limits = (_quantiles.BINS, 2 * _quantiles.BINS), 2 * _quantiles.LIMITS
@@ -177,19 +190,19 @@ class DivergenceReport(MappingMetric):
     def _evaluate(self, p: Tensor, q: Tensor, target: Tensor | None = None, weights: Tensor | None = None) -> _Batch:
         settings: Settings = self._kl._settings
         rows = check_rows(*clip_classes(p, q, self.num_classes), weights, settings)
-        self._kl._watch.look(rows.p, rows.q, settings.log_prob)
+        if target is not None:
+            check_target(target, rows.p, self.ignore_index)
+            kept = torch.ones_like(target, dtype=torch.float64) if rows.weights is None else rows.weights
+            rows = rows._replace(weights=kept.masked_fill(target.long() == self.ignore_index, 0.0))
+        self._kl._watch.look(rows, settings.log_prob, self.nan_policy)
         terms = KL.terms if target is None else KL.terms + LOG_MASSES
         found = _rows.sums(rows.p, rows.q, settings.log_prob, settings.temperature, terms)
         kl = found[KL.terms[0]]
-        kept = torch.ones_like(kl) if rows.weights is None else rows.weights
         columns = None
         if target is not None:
-            check_target(target, rows.p, self.ignore_index)
-            kept = kept.masked_fill(target == self.ignore_index, 0.0)
             columns = _tokens.target_columns(rows, target, [found[term] for term in LOG_MASSES], settings)
         agreements = [_tokens.agreement(rows.p, rows.q, k) for k in self.top_k]
-        invalid = (kl.isnan() & (kept != 0)) | kept.isnan()
-        return _Batch(torch.stack([kl, *agreements]), columns, kept.masked_fill(invalid, 0.0), invalid.sum())
+        return _Batch(torch.stack([kl, *agreements]), columns, *valid_weights(kl, rows.weights))
 
     def _add(self, state: State, batch: _Batch) -> Tensor:
         new: Tensor = state.clone()  # type: ignore[union-attr]

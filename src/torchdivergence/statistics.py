@@ -27,6 +27,7 @@ from torchdivergence._summaries import (
     spread_names,
     spread_values,
     unknown,
+    valid_weights,
 )
 from torchdivergence.plotting import plot_histogram
 
@@ -48,8 +49,8 @@ class DivergenceStatistics(MappingMetric):
     Args:
         metric: The divergence and its settings, one of this package's metrics with the reduction "mean". It is not
             changed.
-        quantiles: Which quantiles, each between 0 and 1.
-        confidence: The level of the confidence interval, between 0 and 1.
+        quantiles: Which quantiles, each strictly between 0 and 1.
+        confidence: The level of the confidence interval, strictly between 0 and 1.
         kwargs: Those of :class:`torchmetrics.Metric`.
 
     Shapes:
@@ -116,7 +117,7 @@ class DivergenceStatistics(MappingMetric):
             raise TypeError(f"metric must be one of torchdivergence's, but got {type(metric).__name__}.")
         if metric.reduction != "mean":
             raise ValueError(f"the metric's reduction must be 'mean', but got {metric.reduction!r}: leave it out.")
-        self.metric = copy.deepcopy(metric)
+        self.metric = copy.deepcopy(metric, {id(metric._companions): None})
         self.metric.reset()
         self.quantiles = check_quantiles(quantiles)
         self.confidence = check_parameter("confidence", confidence, 0, 1)
@@ -157,14 +158,12 @@ class DivergenceStatistics(MappingMetric):
 
     def _add(self, state: State, batch: tuple[Tensor, Rows]) -> Tensor:
         values, rows = batch
-        weights = torch.ones_like(values) if rows.weights is None else rows.weights
-        invalid = (values.isnan() & (weights != 0)) | weights.isnan()
-        weights = weights.masked_fill(invalid, 0.0)
+        weights, invalid = valid_weights(values, rows.weights)
         new: Tensor = state.clone()  # type: ignore[union-attr]
         moments, counts, count, limits = split(new, self._sizes)
         self._moments.add_(moments, values[None], weights)
         _quantiles.count_(counts, limits, values, weights > 0)
-        count += invalid.sum()
+        count += invalid
         return new
 
     def _summarise(self, state: Tensor) -> _Summary:
