@@ -66,7 +66,7 @@ def gradients(
     sides = [(side, log_prob[side], grad) for side, grad in enumerate(grads) if grad is not None]
     _keep_pages(p)
     for block in blocks(p.shape, _BLOCK):
-        classes, _ = _compare(_log_weights(p[block], q[block], log_prob), temperature)
+        classes, _ = _compare(_log_weights(p[block], q[block], log_prob), temperature, exact=False)
         value, outer = (x[block].reshape(-1, 1) for x in (values, slope))
         flat = (outer == 0) | (value == inf)
         outer = outer / temperature * generator.finish_slope(value)
@@ -105,8 +105,11 @@ def _log_weights(p: Tensor, q: Tensor, log_prob: tuple[bool, bool]) -> Tensor:
     return weights.view(2, -1, p.shape[-1])
 
 
-def _compare(weights: Tensor, temperature: float) -> tuple[Classes, Tensor]:
-    """From log-weights, which are used up; and for each row 0, or NaN where p or q is no distribution."""
+def _compare(weights: Tensor, temperature: float, exact: bool = True) -> tuple[Classes, Tensor]:
+    """From log-weights, which are used up; and for each row 0, or NaN where p or q is no distribution.
+
+    If not exact, delta may be off by the rounding of the normalisers, which is enough for slopes.
+    """
     top = weights.amax(-1, keepdim=True)
     valid = top.mul(0).sum(0).squeeze(-1)
     weights.sub_(top)
@@ -117,11 +120,14 @@ def _compare(weights: Tensor, temperature: float) -> tuple[Classes, Tensor]:
             x.div_(temperature)
     delta.nan_to_num_(nan=0.0, posinf=inf, neginf=-inf)  # NaN: a = b = -inf
     shares = weights.exp()
-    gap = torch.expm1(-delta.abs()).mul_(shares.amax(0)).neg_().copysign_(delta)
     total = row_sums(shares).unsqueeze(-1)
     log_total = total.log()
-    excess = row_sums(gap).unsqueeze(-1).div_(total[0])  # of p's weights over q's, to the last digits if it is small
-    delta.sub_(torch.where(excess < 0.5, -torch.log1p(-excess), log_total[0] - log_total[1]))
+    shift = log_total[0] - log_total[1]
+    if exact:
+        gap = torch.expm1(-delta.abs()).mul_(shares.amax(0)).neg_().copysign_(delta)
+        excess = row_sums(gap).unsqueeze(-1).div_(total[0])  # of p's weights, with all its digits if it is small
+        shift = torch.where(excess < 0.5, -torch.log1p(-excess), shift)
+    delta.sub_(shift)
     p, q = shares.div_(total)
     log_p = weights[0].sub_(log_total[0])
     return Classes(p, q, log_p, delta, top + log_total), valid

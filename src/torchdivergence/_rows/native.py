@@ -37,6 +37,7 @@ def sums(p: Tensor, q: Tensor, log_prob: tuple[bool, bool], temperature: float, 
     for block in blocks(p.shape, _BLOCK):
         a, b = (x[block] if _adjacent(x) else x[block].contiguous() for x in (p, q))
         values[:, *block] = _sums(a, b, log_prob, temperature, terms)
+        del a, b  # before there are the next
     return values
 
 
