@@ -28,15 +28,15 @@ def texts() -> tuple[Tensor, Tensor, Tensor]:
     return p, p + 0.1 * q, torch.randint(0, SHAPE[-1], SHAPE[:2], generator=generator)
 
 
-def report() -> DivergenceReport:
-    return DivergenceReport(top_k=[1, 2])
+def report(**settings: Any) -> DivergenceReport:
+    return DivergenceReport(top_k=[1, 2], **settings)
 
 
-def statistics() -> DivergenceStatistics:
-    return DivergenceStatistics(KLDivergence(log_prob=True))
+def statistics(**settings: Any) -> DivergenceStatistics:
+    return DivergenceStatistics(KLDivergence(log_prob=True), **settings)
 
 
-MAKE: dict[str, Callable[[], Any]] = {"report": report, "statistics": statistics}
+MAKE: dict[str, Callable[..., Any]] = {"report": report, "statistics": statistics}
 
 
 def fed(name: str, texts: tuple[Tensor, ...]) -> Any:
@@ -53,7 +53,7 @@ def job(name: str, texts: tuple[Tensor, ...]) -> Numbers:
 
 
 @pytest.mark.parametrize("name", MAKE)
-@pytest.mark.parametrize("shares", [[6], [2, 4, 0], [0, 1, 5]], ids=str)
+@pytest.mark.parametrize("shares", [[6], [5, 1], [2, 4, 0], [0, 1, 5], [1, 2, 0, 3]], ids=str)
 @pytest.mark.filterwarnings("ignore:The ``compute`` method of metric:UserWarning")  # of a rank without rows
 def test_processes_have_the_bits_of_one(processes: Ranks, name: str, shares: list[int]) -> None:
     processes.resize(len(shares))
@@ -62,6 +62,28 @@ def test_processes_have_the_bits_of_one(processes: Ranks, name: str, shares: lis
     for found in processes.run(job, [name] * len(shares), parts):
         assert found.pop("first") == expected["p99" if name == "statistics" else "kl_p99"]
         assert found == expected
+
+
+def stepped(name: str, texts: tuple[Tensor, ...]) -> tuple[Numbers, Numbers, Numbers]:
+    """The values at a step that speaks for all; this process's own by hand, and those of all by hand."""
+    args = texts[: 3 if name == "report" else 2]
+    metric = MAKE[name](dist_sync_on_step=True, sync_on_compute=False)
+    step = metric(*args)
+    own = metric.to_dict()
+    metric.sync()
+    metric._computed = None
+    together = metric.to_dict()  # which un-syncs
+    return {n: x.item() for n, x in step.items()}, own, together
+
+
+@pytest.mark.parametrize("name", MAKE)
+def test_a_step_or_a_sync_by_hand_speaks_for_all_processes(processes: Ranks, name: str) -> None:
+    processes.resize(3)
+    parts = list(zip(*(x.split([2, 3, 1]) for x in texts()), strict=True))
+    expected = fed(name, texts()).to_dict()
+    for part, (step, own, together) in zip(parts, processes.run(stepped, [name] * 3, parts), strict=True):
+        assert own == pytest.approx(fed(name, part).to_dict(), rel=0, abs=0, nan_ok=True)
+        assert step == together == expected
 
 
 def saved(metric: Any) -> Any:
