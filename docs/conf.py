@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import torchdivergence
-from torchdivergence import _generators as table
+from torchdivergence._divergences import spec as table
 
 project = "torchdivergence"
 author = "the torchdivergence contributors"

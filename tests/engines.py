@@ -6,7 +6,7 @@ from contextlib import contextmanager
 import pytest
 
 from torchdivergence import _rows
-from torchdivergence._rows import eager
+from torchdivergence._rows import reference
 
 ENGINES = ("native", "eager")  # the former leaves to the latter what it has no code for
 
@@ -15,5 +15,5 @@ ENGINES = ("native", "eager")  # the former leaves to the latter what it has no 
 def only(engine: str) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         if engine == "eager":
-            patch.setattr(_rows, "_engines", lambda p: (eager,))  # noqa: ARG005
+            patch.setattr(_rows, "_engines", lambda p: (reference,))  # noqa: ARG005
         yield

@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from torchdivergence import _accumulators as acc
+from torchdivergence._states import superaccumulator as acc
 
 finite = st.floats(min_value=0, allow_nan=False, allow_infinity=False)
 TINY, LARGEST = 5e-324, 1.7976931348623157e308

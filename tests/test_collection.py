@@ -15,7 +15,7 @@ import torchdivergence as td
 from distributed import Ranks
 from merge_laws import assert_same_bits
 from torchdivergence import DivergenceCollection, KLDivergence
-from torchdivergence._rows import eager
+from torchdivergence._rows import reference
 
 Batch = tuple[Tensor, ...]
 
@@ -81,8 +81,8 @@ def test_forward_gives_the_batch_and_takes_it_in() -> None:
 
 def test_a_batch_is_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
     passes = []
-    compare = eager._compare
-    monkeypatch.setattr(eager, "_compare", lambda *args: passes.append(1) or compare(*args))
+    compare = reference._compare
+    monkeypatch.setattr(reference, "_compare", lambda *args: passes.append(1) or compare(*args))
     collection = DivergenceCollection(members(log_prob=True))
     data = batches(2)
     collection.update(*data[0])

@@ -15,8 +15,8 @@ from torchmetrics import MetricCollection
 
 from reference import near
 from torchdivergence import DivergenceStatistics, HellingerDistance, KLDivergence, RenyiDivergence
-from torchdivergence import _quantiles as quantiles
-from torchdivergence._moments import Moments
+from torchdivergence._states import histogram as quantiles
+from torchdivergence._states.moments import Moments
 from torchdivergence.functional import hellinger_distance, kl_divergence
 
 SHAPE = 7, 11, 6

@@ -7,7 +7,7 @@ from typing import Any
 from torch import Tensor
 from torchmetrics import Metric, MetricCollection
 
-from torchdivergence._divergence_metric import Companions, DivergenceMetric
+from torchdivergence._metrics.divergence_metric import Companions, DivergenceMetric
 
 __all__ = ["DivergenceCollection"]
 

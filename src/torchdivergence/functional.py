@@ -8,12 +8,14 @@ from typing import Protocol
 
 from torch import Tensor
 
-from torchdivergence import _accumulators, _generators, _rows
-from torchdivergence._compiled import opaque
-from torchdivergence._docs import ALPHA, BETA, ORDER, function_doc
-from torchdivergence._generators import Generator
-from torchdivergence._inputs import LogProb, Reduction, check_parameter, check_rows, check_settings
-from torchdivergence._reductions import divisor, reduce
+from torchdivergence import _rows
+from torchdivergence._divergences import spec as _generators
+from torchdivergence._divergences.docs import ALPHA, BETA, ORDER, function_doc
+from torchdivergence._divergences.spec import Generator
+from torchdivergence._extension import opaque
+from torchdivergence._inputs.arguments import LogProb, Reduction, check_parameter, check_rows, check_settings
+from torchdivergence._states import superaccumulator as _accumulators
+from torchdivergence._states.reductions import divisor, reduce
 
 __all__ = [
     "alpha_divergence",

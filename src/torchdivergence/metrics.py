@@ -4,11 +4,11 @@ import math
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from torchdivergence import _generators
-from torchdivergence._divergence_metric import DivergenceMetric
-from torchdivergence._docs import ALPHA, BETA, ORDER, metric_doc
-from torchdivergence._generators import Generator
-from torchdivergence._inputs import LogProb, Reduction, check_parameter
+from torchdivergence._divergences import spec as _generators
+from torchdivergence._divergences.docs import ALPHA, BETA, ORDER, metric_doc
+from torchdivergence._divergences.spec import Generator
+from torchdivergence._inputs.arguments import LogProb, Reduction, check_parameter
+from torchdivergence._metrics.divergence_metric import DivergenceMetric
 
 __all__ = [
     "AlphaDivergence",

@@ -7,9 +7,9 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from torchdivergence import _positions, _quantiles, _rows, _tokens
-from torchdivergence._generators import KL, LOG_MASSES
-from torchdivergence._inputs import (
+from torchdivergence import _rows
+from torchdivergence._divergences.spec import KL, LOG_MASSES
+from torchdivergence._inputs.arguments import (
     LogProb,
     NanPolicy,
     Settings,
@@ -18,13 +18,13 @@ from torchdivergence._inputs import (
     check_target,
     clip_classes,
 )
-from torchdivergence._mapping_metric import MappingMetric
-from torchdivergence._moments import Estimate, Moments
-from torchdivergence._one_state import State
-from torchdivergence._positions import Stretch
-from torchdivergence._quantiles import Distribution
-from torchdivergence._report_table import table
-from torchdivergence._summaries import (
+from torchdivergence._metrics.dict_metric import MappingMetric
+from torchdivergence._metrics.single_state import State
+from torchdivergence._report import tokens as _tokens
+from torchdivergence._report.plotting import plot_report
+from torchdivergence._report.table import table
+from torchdivergence._report.tokens import TARGET_COLUMNS, TargetSummary
+from torchdivergence._report.values import (
     QUANTILES,
     check_quantiles,
     empty_state,
@@ -37,9 +37,12 @@ from torchdivergence._summaries import (
     unknown,
     valid_weights,
 )
-from torchdivergence._tokens import TARGET_COLUMNS, TargetSummary
+from torchdivergence._states import histogram as _quantiles
+from torchdivergence._states import profile as _positions
+from torchdivergence._states.histogram import Distribution
+from torchdivergence._states.moments import Estimate, Moments
+from torchdivergence._states.profile import Stretch
 from torchdivergence.metrics import KLDivergence
-from torchdivergence.plotting import plot_report
 
 __all__ = ["DivergenceReport"]
 

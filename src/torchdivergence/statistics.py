@@ -9,14 +9,12 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from torchdivergence import _quantiles
-from torchdivergence._divergence_metric import DivergenceMetric
-from torchdivergence._inputs import Rows, check_parameter
-from torchdivergence._mapping_metric import MappingMetric
-from torchdivergence._moments import Estimate, Moments
-from torchdivergence._one_state import State
-from torchdivergence._quantiles import Distribution
-from torchdivergence._summaries import (
+from torchdivergence._inputs.arguments import Rows, check_parameter
+from torchdivergence._metrics.dict_metric import MappingMetric
+from torchdivergence._metrics.divergence_metric import DivergenceMetric
+from torchdivergence._metrics.single_state import State
+from torchdivergence._report.plotting import plot_histogram
+from torchdivergence._report.values import (
     QUANTILES,
     check_quantiles,
     empty_state,
@@ -29,7 +27,9 @@ from torchdivergence._summaries import (
     unknown,
     valid_weights,
 )
-from torchdivergence.plotting import plot_histogram
+from torchdivergence._states import histogram as _quantiles
+from torchdivergence._states.histogram import Distribution
+from torchdivergence._states.moments import Estimate, Moments
 
 __all__ = ["DivergenceStatistics"]
 

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from torchdivergence._compiled import opaque
-from torchdivergence._generators import Generator, Term
-from torchdivergence._rows import eager, native
+from torchdivergence._divergences.spec import Generator, Term
+from torchdivergence._extension import opaque
+from torchdivergence._rows import native, reference
 
 
 @opaque
@@ -60,17 +60,17 @@ def _value(generator: Generator, sums: list[Tensor]) -> Tensor:
 def _engines(p: Tensor) -> tuple[Any, ...]:
     """From the fastest on; the last one suits every row."""
     if p.is_cuda:
-        return (triton, eager) if (triton := _triton()) else (eager,)
-    return native, eager
+        return (triton, reference) if (triton := _triton()) else (reference,)
+    return native, reference
 
 
 @cache
 def _triton() -> ModuleType | None:
     try:
-        from torchdivergence._rows import triton
+        from torchdivergence._rows import triton_kl
     except ImportError:
         return None
-    return triton
+    return triton_kl
 
 
 class _Divergence(torch.autograd.Function):
@@ -90,5 +90,5 @@ class _Divergence(torch.autograd.Function):
         p, q, values = ctx.saved_tensors
         log_prob, temperature, generator = ctx.settings
         needed = ctx.needs_input_grad[:2]
-        grads = eager.gradients(p, q, log_prob, temperature, generator, values, slope, needed)
+        grads = reference.gradients(p, q, log_prob, temperature, generator, values, slope, needed)
         return *grads, None, None, None

@@ -3,9 +3,9 @@
 import torch
 from torch import Tensor
 
-from torchdivergence._compiled import native
-from torchdivergence._generators import Term
-from torchdivergence._rows.eager import blocks
+from torchdivergence._divergences.spec import Term
+from torchdivergence._extension import native
+from torchdivergence._rows.reference import blocks
 
 _SUMS = {name.lower(): place for place, name in enumerate(native.SUMS)} if native else {}
 _DTYPES = {torch.float64: 0, torch.float32: 1, torch.bfloat16: 2, torch.float16: 3}
@@ -27,7 +27,7 @@ def _is_plain(x: Tensor) -> bool:
 
 
 def sums(p: Tensor, q: Tensor, log_prob: tuple[bool, bool], temperature: float, terms: tuple[Term, ...]) -> Tensor:
-    """See :func:`torchdivergence._rows.eager.sums`."""
+    """See :func:`torchdivergence._rows.reference.sums`."""
     most = native.MOST_SUMS
     if len(terms) > most:
         return torch.cat([sums(p, q, log_prob, temperature, terms[k : k + most]) for k in range(0, len(terms), most)])

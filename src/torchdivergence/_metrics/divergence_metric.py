@@ -10,12 +10,21 @@ import torch
 from torch import Tensor
 from torchmetrics.utilities.distributed import gather_all_tensors
 
-from torchdivergence import _accumulators, _rows
-from torchdivergence._generators import Generator
-from torchdivergence._inputs import LogProb, NanPolicy, Reduction, Rows, check_nan_policy, check_rows, check_settings
-from torchdivergence._one_state import OneStateMetric, State
-from torchdivergence._reductions import reduce
-from torchdivergence._suspicions import Watch
+from torchdivergence import _rows
+from torchdivergence._divergences.spec import Generator
+from torchdivergence._inputs.arguments import (
+    LogProb,
+    NanPolicy,
+    Reduction,
+    Rows,
+    check_nan_policy,
+    check_rows,
+    check_settings,
+)
+from torchdivergence._inputs.warnings import Watch
+from torchdivergence._metrics.single_state import OneStateMetric, State
+from torchdivergence._states import superaccumulator as _accumulators
+from torchdivergence._states.reductions import reduce
 
 
 class Companions:

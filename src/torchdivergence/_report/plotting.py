@@ -3,7 +3,7 @@
 import math
 from typing import TYPE_CHECKING, Any
 
-from torchdivergence._quantiles import Distribution
+from torchdivergence._states.histogram import Distribution
 
 if TYPE_CHECKING:
     from torchdivergence.report import Summary

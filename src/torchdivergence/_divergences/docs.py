@@ -4,7 +4,7 @@ import inspect
 import math
 import textwrap
 
-from torchdivergence._generators import Generator
+from torchdivergence._divergences.spec import Generator
 
 _SETTINGS = """\
     log_prob: False for probabilities or counts, which need not sum to 1; True for log-probabilities or

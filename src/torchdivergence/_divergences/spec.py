@@ -15,8 +15,8 @@ from functools import cache
 import torch
 from torch import Tensor
 
-from torchdivergence._classes import FLOOR, Classes, infinite, zero
-from torchdivergence._compiled import opaque
+from torchdivergence._divergences.pair import FLOOR, Classes, infinite, zero
+from torchdivergence._extension import opaque
 
 
 @dataclass(frozen=True, eq=False)

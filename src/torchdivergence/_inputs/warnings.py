@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 from torchmetrics.utilities.prints import rank_zero_warn
 
-from torchdivergence._inputs import Rows
+from torchdivergence._inputs.arguments import Rows
 
 _ROWS = 8
 _ROUNDING, _COARSE_ROUNDING = 1e-4, 1e-2  # by how much a sum of probabilities may be off, of 16 bits the latter

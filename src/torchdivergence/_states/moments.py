@@ -18,9 +18,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from torchdivergence import _accumulators
-from torchdivergence._accumulators import BANK, Sum
-from torchdivergence._sums import tree_sums
+from torchdivergence._rows.ordered_sums import tree_sums
+from torchdivergence._states import superaccumulator as _accumulators
+from torchdivergence._states.superaccumulator import BANK, Sum
 
 _HIGH_BITS = -1 << 27  # of a float64: sign, exponent and the upper half of the mantissa
 

@@ -8,9 +8,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from torchdivergence._inputs import Rows, Settings
-from torchdivergence._moments import Estimate
-from torchdivergence._summaries import estimate_names, estimate_values
+from torchdivergence._inputs.arguments import Rows, Settings
+from torchdivergence._report.values import estimate_names, estimate_values
+from torchdivergence._states.moments import Estimate
 
 TARGET_COLUMNS = ("loss_p", "loss_q", "log_ratio", "delta_p", "delta_p_squared")
 

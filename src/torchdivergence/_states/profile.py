@@ -6,8 +6,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from torchdivergence import _accumulators
-from torchdivergence._accumulators import BANK
+from torchdivergence._states import superaccumulator as _accumulators
+from torchdivergence._states.superaccumulator import BANK
 
 _OCTAVES = 24  # places past 2**24 count with the last
 _PARTS = 4

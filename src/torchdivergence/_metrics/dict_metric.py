@@ -14,7 +14,7 @@ from torch import Tensor
 from torchmetrics import Metric
 from torchmetrics.utilities.exceptions import TorchMetricsUserError
 
-from torchdivergence._one_state import OneStateMetric
+from torchdivergence._metrics.single_state import OneStateMetric
 
 
 class Value(Metric):

@@ -18,9 +18,9 @@ from math import inf, prod
 import torch
 from torch import Tensor
 
-from torchdivergence._classes import Classes
-from torchdivergence._generators import Generator, Term
-from torchdivergence._sums import row_log_sums, row_sums
+from torchdivergence._divergences.pair import Classes
+from torchdivergence._divergences.spec import Generator, Term
+from torchdivergence._rows.ordered_sums import row_log_sums, row_sums
 
 _BLOCK = 1 << 16  # numbers in a block
 _LARGEST = torch.finfo(torch.float64).max

@@ -14,7 +14,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from torchdivergence._generators import Term
+from torchdivergence._divergences.spec import Term
 
 _CHUNK = 4096
 _NARROW = (torch.float16, torch.bfloat16, torch.float32)
@@ -26,7 +26,7 @@ def suits(p: Tensor, q: Tensor, log_prob: tuple[bool, bool], temperature: float,
 
 
 def sums(p: Tensor, q: Tensor, log_prob: tuple[bool, bool], temperature: float, terms: tuple[Term, ...]) -> Tensor:
-    """See :func:`torchdivergence._rows.eager.sums`; there is one term."""
+    """See :func:`torchdivergence._rows.reference.sums`; there is one term."""
     values = torch.empty(len(terms), *p.shape[:-1], dtype=torch.float64, device=p.device)
     classes = p.shape[-1]
     chunk = min(_CHUNK, triton.next_power_of_2(classes))

@@ -16,7 +16,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from torchdivergence._compiled import native, opaque
+from torchdivergence._extension import native, opaque
 
 _DIGIT = 26
 _DIGITS = 81  # 81 * 26 bits reach past the largest float64

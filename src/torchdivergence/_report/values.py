@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
-from torchdivergence._inputs import check_parameter
-from torchdivergence._moments import Estimate
-from torchdivergence._quantiles import Distribution, no_limits
+from torchdivergence._inputs.arguments import check_parameter
+from torchdivergence._states.histogram import Distribution, no_limits
+from torchdivergence._states.moments import Estimate
 
 QUANTILES = (0.001, 0.01, 0.05, 0.1, 0.5, 0.9, 0.95, 0.99, 0.999)
 ERRORS = ("standard_error", "clustered_standard_error")

@@ -3,7 +3,7 @@
 import math
 from typing import TypeVar
 
-from torchdivergence._accumulators import Totals
+from torchdivergence._states.superaccumulator import Totals
 
 _Number = TypeVar("_Number")
 

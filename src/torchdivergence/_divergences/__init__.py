@@ -1,0 +1,1 @@
+"""The declaration of each divergence. It knows no devices and no backends."""

@@ -1,0 +1,1 @@
+"""Argument checks, error texts and input warnings. It knows no divergences and no states."""

@@ -1,0 +1,1 @@
+"""Results as named values, tables and plots."""

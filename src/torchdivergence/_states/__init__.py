@@ -1,0 +1,1 @@
+"""Mergeable states made of integers. It knows neither divergences nor backends."""
