@@ -1,23 +1,25 @@
-"""The compiled code: without a compiler that knows these options, the package installs and works without it."""
+"""The C extension. It is optional: where it cannot be compiled, the package installs and works without it."""
 
 import sysconfig
+from pathlib import Path
 
 from setuptools import Extension, setup
 
-NATIVE = "src/native"
-STABLE = not sysconfig.get_config_var("Py_GIL_DISABLED")  # one binary for every Python; without a GIL there is none
+# One binary serves every later Python. A free-threaded Python has no limited API: its binary serves that version only.
+LIMITED_API = not sysconfig.get_config_var("Py_GIL_DISABLED")
 
 setup(
     ext_modules=[
         Extension(
             "torchdivergence._native",
-            sources=[f"{NATIVE}/module.c"],
-            depends=[f"{NATIVE}/{name}.h" for name in ("elementary", "exact", "row")],
+            sources=["src/native/module.c"],
+            depends=sorted(map(str, Path("src/native").glob("*.h"))),
+            define_macros=[("Py_LIMITED_API", "0x030b0000")] if LIMITED_API else [],
             extra_compile_args=["-O3", "-fopenmp", "-fno-math-errno", "-fno-trapping-math"],
             extra_link_args=["-fopenmp"],
-            py_limited_api=STABLE,
+            py_limited_api=LIMITED_API,
             optional=True,
         )
     ],
-    options={"bdist_wheel": {"py_limited_api": "cp311"}} if STABLE else {},
+    options={"bdist_wheel": {"py_limited_api": "cp311"}} if LIMITED_API else {},
 )
