@@ -1,4 +1,4 @@
-# make example | compare | test | lint | docs | bench: each makes .venv first, with what it needs in the pinned versions.
+# make example | compare | test | sanitize | lint | docs | bench: each makes .venv first, with what it needs in the pinned versions.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 BUILT := $(VENV)/.built
 COMPARE := $(VENV)/.compare
 
-.PHONY: example compare test lint docs bench clean
+.PHONY: example compare test sanitize lint docs bench clean
 
 example: $(BUILT)
 	$(BIN)/python examples/lightning_digits.py $(ARGS)
@@ -16,6 +16,15 @@ compare: $(BUILT) $(COMPARE)
 
 test: $(BUILT)
 	$(BIN)/python -m pytest $(ARGS)
+
+# The tests of the C extension under AddressSanitizer and UndefinedBehaviorSanitizer, with a build of its own. Python does
+# not free all its memory at exit, so leaks are not reported.
+sanitize: $(READY)
+	rm -rf build/sanitized
+	TORCHDIVERGENCE_SANITIZE=1 CC=gcc $(BIN)/python setup.py --quiet build --build-base build/sanitized-objects --build-lib build/sanitized
+	LD_PRELOAD="$$(gcc -print-file-name=libasan.so) $$(gcc -print-file-name=libstdc++.so)" ASAN_OPTIONS=detect_leaks=0 \
+	UBSAN_OPTIONS=print_stacktrace=1 PYTHONPATH=build/sanitized $(BIN)/python -m pytest --numprocesses=0 \
+	-k "not without_compiled_code" tests/test_native.py tests/test_accumulators.py $(ARGS)
 
 lint: $(BUILT)
 	$(BIN)/ruff check .

@@ -1,8 +1,12 @@
-/* exp, expm1 and log of float64, without a branch, so that a compiler makes vector code of a loop over them.
+/* exp, expm1, log and log1p of float64, written without branches so that the compiler can vectorize loops over them.
 
-   Relative error: below 3e-16 for exp and expm1 of numbers <= 0, below 5e-16 for log and log1p. The polynomials are
-   Chebyshev's, fitted with 40 digits to (exp(r) - 1 - r) / r**2 on |r| <= log(2) / 2, and to what log((1 + s) / (1 - s))
-   has beyond 2 s, over s**3, as a function of s**2, for |s| <= (sqrt(2) - 1) / (sqrt(2) + 1). */
+   Relative error: below 3e-16 for exp and expm1 of x <= 0, below 5e-16 for log and log1p. The polynomials are Chebyshev
+   approximations, fitted with 40 digits. That of exp approximates (exp(r) - 1 - r) / r**2 for |r| <= log(2) / 2.
+   That of log approximates (log((1 + s) / (1 - s)) - 2 s) / s**3 as a function of s**2, for
+   |s| <= (sqrt(2) - 1) / (sqrt(2) + 1). */
+
+#ifndef TORCHDIVERGENCE_ELEMENTARY_H
+#define TORCHDIVERGENCE_ELEMENTARY_H
 
 #include <math.h>
 #include <stdint.h>
@@ -11,10 +15,10 @@
 #define INLINE static inline __attribute__((always_inline))
 
 #define LOG2E 0x1.71547652b82fep+0
-#define LN2_HIGH 0x1.62e42fefap-1 /* its last bits are zeros: a multiple of it is exact */
+#define LN2_HIGH 0x1.62e42fefap-1 /* ends in zero bits, so that small integer multiples of it are exact */
 #define LN2_LOW 0x1.cf79abc9e3b3ap-40
-#define TO_INTEGER 0x1.8p52 /* a float64 this large has no fraction, and its last bits are those of an integer */
-#define SMALLEST_EXPONENT -708.0
+#define ROUND_TO_INTEGER 0x1.8p52 /* x + 0x1.8p52 is rounded to an integer, which is found in the low mantissa bits */
+#define MIN_EXP_ARGUMENT -708.0
 #define SQRT_HALF 0x1.6a09e667f3bcdp-1
 
 INLINE uint64_t to_bits(double x) {
@@ -29,16 +33,17 @@ INLINE double from_bits(uint64_t bits) {
     return x;
 }
 
+/* exp(x) = scale * (1 + expm1_r), where x = k log(2) + r. Both exp(x) and expm1(x) follow without cancellation. */
 typedef struct {
-    double scale;  /* 2**k */
-    double excess; /* exp(x - k log(2)) - 1 */
-} Power;
+    double scale;   /* 2**k, or 0 where exp(x) is flushed to 0 */
+    double expm1_r; /* exp(r) - 1 */
+} ScaledExp;
 
-/* exp(x) in two parts, for x <= 0; from SMALLEST_EXPONENT down it is 0. */
-INLINE Power power(double x) {
-    double clamped = x < SMALLEST_EXPONENT ? SMALLEST_EXPONENT : x;
-    double shifted = clamped * LOG2E + (TO_INTEGER + 1023);
-    double k = shifted - (TO_INTEGER + 1023);
+/* exp(x) in scaled form for x <= 0. From MIN_EXP_ARGUMENT down it is 0. */
+INLINE ScaledExp scaled_exp(double x) {
+    double clamped = x < MIN_EXP_ARGUMENT ? MIN_EXP_ARGUMENT : x;
+    double shifted = clamped * LOG2E + (ROUND_TO_INTEGER + 1023);
+    double k = shifted - (ROUND_TO_INTEGER + 1023);
     double r = (clamped - k * LN2_HIGH) - k * LN2_LOW;
     double series = 2.5100375924709716851e-8;
     series = series * r + 2.7620075999810651055e-7;
@@ -51,19 +56,19 @@ INLINE Power power(double x) {
     series = series * r + 0.16666666666666667452;
     series = series * r + 0.50000000000000010211;
     double scale = from_bits(to_bits(shifted) << 52);
-    return (Power){x <= SMALLEST_EXPONENT ? 0.0 : scale, r + r * r * series};
+    return (ScaledExp){x <= MIN_EXP_ARGUMENT ? 0.0 : scale, r + r * r * series};
 }
 
-INLINE double exp_of(Power x) { return x.scale + x.scale * x.excess; }
+INLINE double exp_of(ScaledExp e) { return e.scale + e.scale * e.expm1_r; }
 
-INLINE double expm1_of(Power x) { return x.scale * x.excess + (x.scale - 1); }
+INLINE double expm1_of(ScaledExp e) { return e.scale * e.expm1_r + (e.scale - 1); }
 
-/* log(x + rest) for a normal x > 0 and a rest that is lost beside it. */
-INLINE double log_normal(double x, double rest) {
+/* log(x + tail) for a normal x > 0 and a tail below the rounding error of x. */
+INLINE double log_normal(double x, double tail) {
     uint64_t bits = to_bits(x), bias = 1024;
-    uint64_t k = (bits - to_bits(SQRT_HALF) + (bias << 52)) >> 52; /* x = 2**(k - bias) m, m from sqrt(1/2) to sqrt(2) */
+    uint64_t k = (bits - to_bits(SQRT_HALF) + (bias << 52)) >> 52; /* x = 2**(k - bias) m, sqrt(1/2) <= m < sqrt(2) */
     double exponent = from_bits(k | to_bits(0x1p52)) - (0x1p52 + 1024);
-    double f = from_bits(bits - ((k - bias) << 52)) - 1 + rest * from_bits((k < 2047 ? 2047 - k : 0) << 52);
+    double f = from_bits(bits - ((k - bias) << 52)) - 1 + tail * from_bits((k < 2047 ? 2047 - k : 0) << 52);
     double s = f / (2 + f), z = s * s;
     double series = 0.14616450979552108635;
     series = series * z + 0.15331721495826012175;
@@ -75,11 +80,11 @@ INLINE double log_normal(double x, double rest) {
     return exponent * LN2_HIGH + (exponent * LN2_LOW + (2 * s + s * z * series));
 }
 
-/* log(x), NaN for x < 0. */
+/* log(x) for every x: -inf at 0, NaN below 0, and inf and NaN for themselves. */
 INLINE double log_any(double x) {
     int subnormal = x < 0x1p-1022;
     double log = log_normal(subnormal ? x * 0x1p54 : x, 0) - (subnormal ? 54 * (LN2_HIGH + LN2_LOW) : 0);
-    double special = x == 0 ? -INFINITY : x < INFINITY ? NAN : x; /* 0; less; inf or NaN */
+    double special = x == 0 ? -INFINITY : x < INFINITY ? NAN : x; /* x is 0; negative; inf or NaN */
     return x > 0 && x < INFINITY ? log : special;
 }
 
@@ -88,3 +93,5 @@ INLINE double log1p_of(double x) {
     double sum = 1 + x;
     return log_normal(sum, x - (sum - 1));
 }
+
+#endif

@@ -7,7 +7,7 @@ from torchdivergence._divergences.spec import Term
 from torchdivergence._extension import native
 from torchdivergence._rows.reference import blocks
 
-_SUMS = {name.lower(): place for place, name in enumerate(native.SUMS)} if native else {}
+_SUMS = {name: place for place, name in enumerate(native.LAYOUT["terms"])} if native else {}
 _DTYPES = {torch.float64: 0, torch.float32: 1, torch.bfloat16: 2, torch.float16: 3}
 _MOST_DIMS = 16
 _BLOCK = 1 << 20  # numbers that are copied at a time, if the classes lie apart
@@ -28,7 +28,7 @@ def _is_plain(x: Tensor) -> bool:
 
 def sums(p: Tensor, q: Tensor, log_prob: tuple[bool, bool], temperature: float, terms: tuple[Term, ...]) -> Tensor:
     """See :func:`torchdivergence._rows.reference.sums`."""
-    most = native.MOST_SUMS
+    most = native.LAYOUT["max_terms"]
     if len(terms) > most:
         return torch.cat([sums(p, q, log_prob, temperature, terms[k : k + most]) for k in range(0, len(terms), most)])
     if _adjacent(p) and _adjacent(q):
@@ -49,7 +49,7 @@ def _sums(p: Tensor, q: Tensor, log_prob: tuple[bool, bool], temperature: float,
     )
     wanted = tuple((_SUMS[term.name], term.parameter) for term in terms)
     if values.numel():
-        native.sums(a, b, batch, p.shape[-1], temperature, wanted, values.data_ptr(), torch.get_num_threads())
+        native.term_sums(a, b, batch, p.shape[-1], temperature, wanted, values.data_ptr(), torch.get_num_threads())
     return values
 
 

@@ -111,7 +111,7 @@ def add_(banks: Tensor, numbers: Tensor) -> None:
     """Write numbers, ``[banks, numbers]`` in float64 and >= 0 (or NaN), into the sums of banks, ``[banks, BANK]``."""
     if native and banks.device.type == "cpu":
         numbers = numbers.contiguous()
-        native.add(numbers.data_ptr(), *numbers.shape, banks.data_ptr())
+        native.accumulate(numbers.data_ptr(), *numbers.shape, banks.data_ptr())
     else:
         for part in torch.split(numbers, _PIECE, dim=1):
             _add_(banks, part)
