@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
 from benchmarks.report import Section, paragraphs, table
-from tests.reference import kl_divergence, near
+from tests.support.definitions import kl_divergence, near
 from torchdivergence import KLDivergence
 
 SPREAD = 3.0

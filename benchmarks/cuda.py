@@ -9,7 +9,7 @@ from benchmarks.contestants import LIBRARIES, OURS, READ, Contestant, compiled, 
 from benchmarks.report import Panel, Section, digits, paragraphs, ratio, spread_cells, table
 from benchmarks.speed import NOISE, SPREAD, first_call, label
 from benchmarks.timing import Call, Spread, interleave
-from tests.reference import near
+from tests.support.definitions import near
 
 COPY = "copy of p"
 TEXT = """\

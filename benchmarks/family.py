@@ -7,7 +7,7 @@ import torch
 from benchmarks.report import Section, paragraphs, ratio, spread_cells, table
 from benchmarks.speed import NOISE, SPREAD, label
 from benchmarks.timing import Call, interleave
-from tests.reference import near
+from tests.support.definitions import near
 from torchdivergence import (
     CrossEntropy,
     DivergenceCollection,

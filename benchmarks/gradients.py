@@ -8,7 +8,7 @@ from benchmarks.contestants import OURS, TORCH, compiled, gradient_in_q, ours, t
 from benchmarks.report import Section, paragraphs, times_table
 from benchmarks.speed import NOISE, SPREAD, first_call, label
 from benchmarks.timing import interleave
-from tests.reference import near
+from tests.support.definitions import near
 
 TEXT = "The divergence of each row of logits and the gradient of their sum in q, {}."
 

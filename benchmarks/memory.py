@@ -12,7 +12,7 @@ from benchmarks.contestants import LIBRARIES, OURS, TORCH, gradient_in_q
 from benchmarks.report import Panel, Section, paragraphs, table
 from benchmarks.speed import NOISE, SPREAD, label
 from benchmarks.timing import Spread
-from tests.reference import near
+from tests.support.definitions import near
 
 CONTESTANTS = LIBRARIES | {f"{name}, with backward": gradient_in_q(LIBRARIES[name]) for name in (OURS, TORCH)}
 MIB = 1 << 20

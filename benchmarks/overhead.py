@@ -7,7 +7,7 @@ import torchmetrics
 from benchmarks.contestants import OURS, TORCHMETRICS
 from benchmarks.report import Section, digits, paragraphs, ratio, table
 from benchmarks.timing import Spread, interleave
-from tests.reference import near
+from tests.support.definitions import near
 from torchdivergence import KLDivergence
 
 TEXT = """\

@@ -6,7 +6,7 @@ from benchmarks.contestants import OURS, TORCH, ours, torch_kl
 from benchmarks.report import Section, digits, paragraphs, ratio, table
 from benchmarks.speed import NOISE, SPREAD
 from benchmarks.timing import Spread, interleave
-from tests.reference import near
+from tests.support.definitions import near
 
 TEXT = """\
 Where time is proportional to the numbers that come in, the columns of `ns` (time for one class of one row, float32) are

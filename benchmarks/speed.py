@@ -8,7 +8,7 @@ from torch import Tensor
 from benchmarks.contestants import COMPILED, LIBRARIES, LIMITS, Contestant, compiled
 from benchmarks.report import Panel, Section, duration, paragraphs, times_table
 from benchmarks.timing import Spread, interleave, wall
-from tests.reference import near
+from tests.support.definitions import near
 
 SPREAD, NOISE = 3.0, 0.1
 TEXT = """\

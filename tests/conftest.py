@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 import torch
 
-from distributed import Ranks, ranks
+from tests.support.processes import Ranks, ranks
 
 if not torch.cuda.is_available():
     os.environ["TRITON_INTERPRET"] = "1"  # Triton asks for this before it is imported

@@ -1,0 +1,107 @@
+"""What Lightning logs is the exact value of what the module compared."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from lightning.pytorch import Callback, Trainer
+from torch import Tensor
+
+from tests.support import ROOT
+from tests.support.lightning_student import IGNORED, OPTIONS, SIZES, Student, batches
+from tests.support.merge_laws import assert_same_bits
+from torchdivergence.functional import kl_divergence
+
+pytestmark = [pytest.mark.filterwarnings(f"ignore:{message}") for message in IGNORED]
+
+
+def value(name: str, seen: list[tuple[Tensor, Tensor]]) -> Tensor:
+    p, q = (torch.cat([x.double() for x in xs]) for xs in zip(*seen, strict=True))
+    return kl_divergence(p, q, log_prob=True, reduction="sum" if name == "val/kl" else "mean")
+
+
+class Witness(Callback):
+    """Compares what was logged with what the module saw, wherever Lightning has just logged it."""
+
+    def __init__(self) -> None:
+        self.looks = {"step": 0, "train": 0, "val": 0, "sanity": 0}
+
+    def look(self, trainer: Trainer, what: str, name: str, seen: list[tuple[Tensor, Tensor]]) -> None:
+        assert_same_bits(trainer.callback_metrics[name], value(name, seen))
+        self.looks[what] += 1
+
+    def on_train_batch_end(self, trainer: Trainer, module: Student, *_: Any) -> None:
+        self.look(trainer, "step", "train/kl_step", module.seen["train"][-1:])
+
+    def on_train_end(self, trainer: Trainer, module: Student) -> None:
+        self.look(trainer, "train", "train/kl_epoch", module.seen["train"])
+
+    def on_validation_end(self, trainer: Trainer, module: Student) -> None:
+        what = "sanity" if trainer.sanity_checking else "val"
+        self.look(trainer, what, "val/kl", module.seen["val"])
+
+
+@pytest.mark.parametrize("precision", ["32-true", "bf16-true", "bf16-mixed"])
+def test_steps_and_epochs_have_the_exact_value_in_any_precision(precision: str) -> None:
+    witness, student = Witness(), Student()
+    trainer = Trainer(**OPTIONS, max_epochs=2, precision=precision, callbacks=[witness], num_sanity_val_steps=1)
+    trainer.fit(student)
+    assert witness.looks == {"step": 6, "train": 1, "val": 2, "sanity": 1}
+    narrow = torch.float32 if precision == "32-true" else torch.bfloat16
+    assert {logits.dtype for _, logits in student.seen["val"]} == {narrow}
+
+
+class Saver(Callback):
+    """Saves a checkpoint in the middle of an epoch."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def on_train_batch_end(self, trainer: Trainer, *_: Any) -> None:
+        if trainer.global_step == 2:
+            trainer.save_checkpoint(self.path)
+
+
+class ByIndex(Student):
+    """Its data go by the number of the step, so that a resumed epoch goes on with the next."""
+
+    def training_step(self, _: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
+        return super().training_step(batches("train", 0)[batch_idx], batch_idx)
+
+
+# the data go by the number of the step, and so need no loader that remembers where it was
+@pytest.mark.filterwarnings("ignore:You're resuming from a checkpoint that ended before the epoch ended")
+def test_an_epoch_resumed_midway_ends_with_the_same_bits(tmp_path: Path) -> None:
+    values, steps = [], []
+    for checkpoint in (None, tmp_path / "midway.ckpt"):
+        student = ByIndex()
+        student.train_kl.persistent(True)
+        callbacks = [Saver(tmp_path / "midway.ckpt")] if checkpoint is None else []
+        trainer = Trainer(**OPTIONS, max_epochs=1, limit_val_batches=0, callbacks=callbacks)
+        trainer.fit(student, ckpt_path=checkpoint)
+        values.append(trainer.callback_metrics["train/kl_epoch"])
+        steps.append(len(student.seen["train"]))
+    assert steps == [3, 1]
+    assert_same_bits(*values)
+
+
+@pytest.mark.parametrize("strategy", ["ddp", "ddp_spawn"])
+def test_two_processes_with_uneven_shares_log_the_bits_of_one(strategy: str, tmp_path: Path) -> None:
+    environment = os.environ | {"PYTHONWARNINGS": "error"}
+    subprocess.run(
+        [sys.executable, "-m", "tests.support.lightning_student", strategy, tmp_path],
+        check=True,
+        timeout=120,
+        cwd=ROOT,
+        env=environment,
+    )
+    ranks = [torch.load(tmp_path / f"rank{rank}.pt") for rank in range(2)]
+    for stage, name in {"train": "train/kl_epoch", "val": "val/kl"}.items():
+        seen = [seen[stage] for seen, _ in ranks]
+        assert [[len(p) for p, _ in own] for own in seen] == SIZES[stage]
+        for _, logged in ranks:
+            assert_same_bits(logged[name], value(name, seen[0] + seen[1]))

@@ -1,0 +1,219 @@
+"""Gradients of every divergence: against finite differences, autograd, and at zeros."""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from tests.support.divergences import ENTROPY, FAMILY, Member, renyi
+
+inf = math.inf
+every = pytest.mark.parametrize("member", FAMILY, ids=str)
+
+
+def entropy_of(p: Tensor) -> Tensor:
+    return -torch.special.xlogy(p, p)
+
+
+def jensen_shannon(p: Tensor, q: Tensor, beta: float) -> Tensor:
+    m = beta * p + (1 - beta) * q
+    return entropy_of(m) - beta * entropy_of(p) - (1 - beta) * entropy_of(q)
+
+
+def alpha(p: Tensor, q: Tensor, order: float) -> Tensor:
+    if order in (0, 1):
+        return p * (p / q).log() if order else q * (q / p).log()
+    return (p**order * q ** (1 - order) - p) / (order * (order - 1))
+
+
+# what is summed over the classes, of normalised probabilities, as plainly as torch can say it
+FORMULAS: dict[str, Callable[..., Tensor]] = {
+    "KLDivergence": lambda p, q: p * (p / q).log(),
+    "ReverseKLDivergence": lambda p, q: q * (q / p).log(),
+    "JeffreysDivergence": lambda p, q: (p - q) * (p / q).log(),
+    "JensenShannonDivergence": jensen_shannon,
+    "TotalVariationDistance": lambda p, q: (p - q).abs() / 2,
+    "HellingerDistance": lambda p, q: (p.sqrt() - q.sqrt()).square() / 2,
+    "SquaredHellingerDistance": lambda p, q: (p.sqrt() - q.sqrt()).square() / 2,
+    "ChiSquaredDivergence": lambda p, q: (p - q).square() / q,
+    "AlphaDivergence": alpha,
+    "RenyiDivergence": lambda p, q, order: p**order * q ** (1 - order) if order != 1 else alpha(p, q, 1),
+    "Entropy": lambda p, q: -p * p.log() + 0 * q,
+    "CrossEntropy": lambda p, q: -p * q.log(),
+}
+
+
+def plain(member: Member, p: Tensor, q: Tensor, log_prob: tuple[bool, bool]) -> Tensor:
+    """The value by a straightforward formula, for autograd."""
+    p, q = (
+        x.softmax(-1) if is_log else x / x.sum(-1, keepdim=True) for x, is_log in zip((p, q), log_prob, strict=True)
+    )
+    total = FORMULAS[member.metric.__name__](p, q, *member.parameter.values()).sum(-1)
+    if member.metric.__name__ == "HellingerDistance":
+        return total.sqrt()
+    if member.metric.__name__ == "RenyiDivergence" and member.parameter["alpha"] != 1:
+        return total.log() / (member.parameter["alpha"] - 1)
+    return total
+
+
+def gradients(function: Callable[[Tensor, Tensor], Tensor], p: Tensor, q: Tensor) -> list[Tensor]:
+    p, q = p.detach().clone().requires_grad_(), q.detach().clone().requires_grad_()
+    function(p, q).sum().backward()
+    return [torch.zeros_like(x) if x.grad is None else x.grad for x in (p, q)]
+
+
+def random(*shape: int, seed: int = 0) -> tuple[Tensor, Tensor]:
+    x, y = torch.randn(2, *shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64).unbind()
+    return x, y
+
+
+SCALES = {"logits": (True, True), "probabilities": (False, False), "p only": (False, True), "q only": (True, False)}
+scales = pytest.mark.parametrize("log_prob", SCALES.values(), ids=SCALES.keys())
+
+
+def on_scale(rows: tuple[Tensor, Tensor], log_prob: tuple[bool, bool]) -> tuple[Tensor, Tensor]:
+    p, q = (x if is_log else x.exp() for x, is_log in zip(rows, log_prob, strict=True))
+    return p, q
+
+
+@every
+@scales
+def test_gradients_agree_with_finite_differences(member: Member, log_prob: tuple[bool, bool]) -> None:
+    x, y = on_scale(random(4, 5), log_prob)
+
+    def value(x: Tensor, y: Tensor) -> Tensor:
+        return member.rows(x, y, log_prob)
+
+    assert torch.autograd.gradcheck(value, (x.requires_grad_(), y.requires_grad_()))
+
+
+@every
+@pytest.mark.parametrize(
+    "settings", [{"temperature": 2.0}, {"dim": 0}, {"weights": torch.tensor([0.5, 0.0, 2.0])}], ids=str
+)
+def test_gradients_follow_the_settings(member: Member, settings: dict[str, Any]) -> None:
+    x, y = random(3, 3)
+
+    def value(x: Tensor, y: Tensor) -> Tensor:
+        return member.rows(x, y, True, **settings)
+
+    assert torch.autograd.gradcheck(value, (x.requires_grad_(), y.requires_grad_()))
+
+
+@every
+@scales
+@pytest.mark.parametrize("noise", [0.03, 1.0])
+def test_gradients_agree_with_autograd_through_the_formula(
+    member: Member, log_prob: tuple[bool, bool], noise: float
+) -> None:
+    x, y = random(8, 300)
+    p, q = on_scale((x, x + noise * y), log_prob)
+    ours = gradients(lambda p, q: member.rows(p, q, log_prob), p, q)
+    expected = gradients(lambda p, q: plain(member, p, q, log_prob), p, q)
+    torch.testing.assert_close(ours, expected, rtol=1e-9, atol=1e-14)
+
+
+@every
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_gradients_have_the_dtype_of_their_input(member: Member, dtype: torch.dtype) -> None:
+    p, q = (x.to(dtype) for x in random(8, 30))
+    ours = gradients(member.rows, p, q)
+    expected = gradients(lambda p, q: plain(member, p, q, (True, True)), p.double(), q.double())
+    torch.testing.assert_close(ours, [x.to(dtype) for x in expected])
+
+
+ZEROS = {
+    "p": ([0.0, 0.5, 0.25, 0.25], [0.25, 0.25, 0.25, 0.25]),
+    "q": ([0.25, 0.25, 0.25, 0.25], [0.0, 0.5, 0.25, 0.25]),
+    "both in one class": ([0.0, 0.5, 0.25, 0.25], [0.0, 0.25, 0.5, 0.25]),
+    "both in several": ([0.0, 0.0, 0.5, 0.5], [0.75, 0.0, 0.25, 0.0]),
+    "disjoint": ([0.5, 0.5, 0.0, 0.0], [0.0, 0.0, 0.25, 0.75]),
+    "equal": ([0.5, 0.5, 0.0, 0.0], [0.5, 0.5, 0.0, 0.0]),
+}
+
+
+@every
+@scales
+@pytest.mark.parametrize("zeros", ZEROS)
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+def test_gradients_at_zeros_are_finite_and_those_of_infinite_rows_are_zero(
+    member: Member, log_prob: tuple[bool, bool], zeros: str, dtype: torch.dtype
+) -> None:
+    p, q = (torch.tensor(x, dtype=dtype) for x in ZEROS[zeros])
+    p, q = (x.log() if is_log else x for x, is_log in zip((p, q), log_prob, strict=True))
+    grads = gradients(lambda p, q: member.rows(p, q, log_prob), p, q)
+    assert all(grad.isfinite().all() for grad in grads)
+    if member.value(p, q, log_prob) == inf:
+        assert not any(grad.any() for grad in grads)
+    for x, is_log, grad in zip((p, q), log_prob, grads, strict=True):
+        if is_log:
+            assert (grad[x == -inf].abs() <= 1e-100).all()  # the root of the smallest share
+
+
+AT_ZERO = [torch.tensor([0.0, 0.5, 0.3, 0.2], dtype=torch.float64), torch.full((4,), 0.25, dtype=torch.float64)]
+SLOPES = [
+    (member, side)
+    for member in FAMILY
+    for side, rows in enumerate((AT_ZERO, AT_ZERO[::-1]))
+    if member != ENTROPY and member.value(*rows, False) < inf
+]
+
+
+@pytest.mark.parametrize(("member", "side"), SLOPES, ids=str)
+def test_a_slope_at_zero_is_that_at_a_ratio_of_exp_60(member: Member, side: int) -> None:
+    at_zero = AT_ZERO[::-1] if side else AT_ZERO
+    close = [x.clone() for x in at_zero]
+    close[side][0] = 0.25 * math.exp(-60)
+    ours = gradients(lambda p, q: member.rows(p, q, False), *at_zero)
+    expected = gradients(lambda p, q: plain(member, p, q, (False, False)), *close)
+    torch.testing.assert_close(ours, expected, rtol=1e-6, atol=1e-10)
+
+
+def test_the_slope_of_the_entropy_at_zero_is_that_at_a_ratio_of_exp_minus_60() -> None:
+    grad, _ = gradients(lambda p, q: ENTROPY.rows(p, q, False), *AT_ZERO)
+    minus_log_p = 60 - math.log(AT_ZERO[1][0])
+    assert grad[0].item() == pytest.approx(minus_log_p - ENTROPY.value(*AT_ZERO, False), rel=1e-12)
+
+
+@every
+def test_gradients_of_left_out_and_of_infinite_rows_are_zero(member: Member) -> None:
+    p, q = (x.exp() for x in random(3, 4))
+    p[0] = math.nan
+    p[1], q[1] = torch.tensor([1.0, 1.0, 0.0, 0.0]), torch.tensor([0.0, 0.0, 1.0, 1.0])
+    weights = torch.tensor([0.0, 1.0, 1.0])
+    grads = gradients(lambda p, q: member.rows(p, q, False, weights=weights), p, q)
+    assert not any(grad[0].any() for grad in grads)
+    if member.rows(p, q, False)[1] == inf:
+        assert not any(grad[1].any() for grad in grads)
+    alone = gradients(lambda p, q: member.rows(p, q, False), p[2:], q[2:])
+    assert all(torch.equal(grad[2:], x) for grad, x in zip(grads, alone, strict=True))
+
+
+def renyi_by_logsumexp(p: Tensor, q: Tensor, order: float) -> Tensor:
+    powers = order * p.log_softmax(-1) + (1 - order) * q.log_softmax(-1)
+    return powers.logsumexp(-1) / (order - 1)
+
+
+@pytest.mark.parametrize("order", [0.3, 0.5, 2, 3])
+@pytest.mark.parametrize("gap", [10.0, 100.0, 500.0, 1000.0, 3000.0])
+@pytest.mark.parametrize("rows", [([0, -1], [-1, 0]), ([0, -1], [0, -3]), ([0, 0], [0, -1]), ([0, -0.3], [0, -1])])
+def test_renyi_gradients_of_almost_disjoint_rows_are_right(
+    order: float, gap: float, rows: tuple[list[float], list[float]]
+) -> None:
+    p, q = (torch.tensor([*row, -0.01], dtype=torch.float64) * gap for row in rows)
+    ours = gradients(renyi(order).rows, p, q)
+    expected = gradients(lambda p, q: renyi_by_logsumexp(p, q, order), p, q)
+    torch.testing.assert_close(ours, expected, rtol=1e-9, atol=1e-12)
+
+
+@every
+@pytest.mark.parametrize("gap", [100.0, 700.0, 1000.0, 3000.0])
+@pytest.mark.parametrize("rows", [([0, -1], [-1, 0]), ([0, -1], [0, -3]), ([0, 0], [0, -1]), ([0, -0.3], [0, -1])])
+def test_gradients_of_rows_with_large_gaps_are_finite(
+    member: Member, gap: float, rows: tuple[list[float], list[float]]
+) -> None:
+    p, q = (torch.tensor(row, dtype=torch.float64) * gap for row in rows)
+    assert all(grad.isfinite().all() for grad in gradients(member.rows, p, q))

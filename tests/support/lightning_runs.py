@@ -1,0 +1,169 @@
+"""Many ways to train and to validate, each on two processes that are started once.
+
+Usage: python -m tests.support.lightning_runs FOLDER
+"""
+
+import sys
+import warnings
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.strategies import ModelParallelStrategy
+from torch import Tensor
+from torch.distributed.fsdp import fully_shard
+from torch.utils.data import DataLoader
+from torchmetrics import Metric
+
+from tests.support.divergences import FAMILY
+from tests.support.lightning_student import IGNORED, OPTIONS, batches
+from torchdivergence import DivergenceCollection
+
+Seen = dict[str, list[tuple[Tensor, Tensor]]]
+NAMES = {str(member).replace(".", "_"): member for member in FAMILY}  # a module's name has no dot
+PRECISIONS = ["32-true", "64-true", "bf16-true", "bf16-mixed", "16-true"]
+# Not here: "16-mixed", which on the CPU is "bf16-mixed" with a warning; strategy "fsdp", which is refused: "The
+# strategy `fsdp` requires a GPU accelerator, but received `accelerator='cpu'`"
+CASES: dict[str, dict[str, Any]] = {
+    **{precision: {"precision": precision} for precision in PRECISIONS},
+    "accumulated": {"accumulate_grad_batches": 2, "max_epochs": 2},
+    "limited": {"limit_val_batches": 1, "limit_train_batches": 2, "num_sanity_val_steps": 1},
+    "fast": {"fast_dev_run": True},
+    "in mid-epoch": {"val_check_interval": 1},
+    "sharded": {"strategy": ModelParallelStrategy(data_parallel_size=2, tensor_parallel_size=1)},  # FSDP 2
+}
+EXPECTED = [
+    "Checkpoint directory .* exists and is not empty",  # of what is resumed
+    "You're resuming from a checkpoint that ended before the epoch ended",  # the data go by the number of the step
+]
+
+
+def family(prefix: str) -> DivergenceCollection:
+    """Sums, which show what a mean hides: rows that count twice."""
+    metrics = {name: m.metric(log_prob=True, reduction="sum", **m.parameter) for name, m in NAMES.items()}
+    return DivergenceCollection(metrics, prefix=prefix)
+
+
+class Comparison(LightningModule):
+    """Compares by the whole family, on training data and on two loaders; ``seen`` is what it compared this time."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.layer = torch.nn.Linear(3, 5)
+        self.metrics = torch.nn.ModuleList(family(prefix) for prefix in ("train/", "val/", "val/"))
+        self.seen: Seen = {"train": [], "val0": [], "val1": []}
+
+    def configure_model(self) -> None:
+        if isinstance(self.trainer.strategy, ModelParallelStrategy):
+            fully_shard(self.layer, mesh=self.device_mesh["data_parallel"])
+
+    def on_train_epoch_start(self) -> None:
+        self.seen["train"] = []
+
+    def on_validation_epoch_start(self) -> None:
+        self.seen["val0"], self.seen["val1"] = [], []
+
+    def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:  # noqa: ARG002
+        features, teacher = batch
+        logits = self.layer(features)
+        self.seen["train"].append((teacher.clone(), logits.detach().clone()))
+        self.metrics[0](teacher, logits)
+        self.log_dict(self.metrics[0], on_step=True, on_epoch=True)
+        return torch.nn.functional.cross_entropy(logits, teacher.softmax(-1))
+
+    def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int, dataloader_idx: int) -> None:  # noqa: ARG002
+        features, teacher = batch
+        logits = self.layer(features)
+        self.seen[f"val{dataloader_idx}"].append((teacher.clone(), logits.clone()))
+        self.metrics[1 + dataloader_idx].update(teacher, logits)
+        self.log_dict(self.metrics[1 + dataloader_idx])
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return torch.optim.SGD(self.parameters(), lr=0.1)
+
+    def train_dataloader(self) -> DataLoader:
+        return DataLoader(batches("train", self.global_rank), batch_size=None)
+
+    def val_dataloader(self) -> list[DataLoader]:
+        return [DataLoader(batches("val", abs(self.global_rank - i)), batch_size=None) for i in range(2)]
+
+
+class Resumable(Comparison):
+    """Can be resumed in mid-epoch, on any number of processes.
+
+    The file is written by rank zero and read by every rank. So it gets the sums over all ranks, and when it is read
+    one rank goes on from them, the others from nothing.
+    """
+
+    def training_step(self, _: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
+        return super().training_step(batches("train", self.global_rank)[batch_idx], batch_idx)
+
+    def _states(self) -> dict[str, Metric]:
+        return {name: module for name, module in self.named_modules() if isinstance(module, Metric)}
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        for name, metric in self._states().items():
+            metric.persistent(True)
+            with metric.sync_context():
+                metric.state_dict(destination=checkpoint["state_dict"], prefix=f"{name}.")
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        if self.global_rank > 0:
+            for name, metric in self._states().items():
+                metric.reset()
+                metric.persistent(True)
+                metric.state_dict(destination=checkpoint["state_dict"], prefix=f"{name}.")
+
+
+class Witness(Callback):
+    """Each process writes down what it saw and what was logged."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def on_fit_end(self, trainer: Trainer, module: Comparison) -> None:
+        file = self.path.with_name(f"{self.path.name}-rank{trainer.global_rank}.pt")
+        torch.save((module.seen, dict(trainer.callback_metrics)), file)
+
+
+class Crash(Callback):
+    """Fails in the last step, when the metrics have taken its batch in."""
+
+    def on_before_zero_grad(self, trainer: Trainer, *_: Any) -> None:
+        if trainer.global_step == 2:
+            raise ArithmeticError("crash")
+
+
+def fit(
+    path: Path, module: Comparison, *callbacks: Callback, ckpt_path: str | Path | None = None, **options: Any
+) -> None:
+    """Leave what was seen and logged in a file for each rank, whose name begins with the path."""
+    usual = {"strategy": "ddp", "devices": 2, "max_epochs": 1, "num_sanity_val_steps": 0}
+    trainer = Trainer(**OPTIONS | usual | options, callbacks=[Witness(path), *callbacks])
+    trainer.fit(module, ckpt_path=ckpt_path)
+
+
+def saver(folder: Path) -> ModelCheckpoint:
+    return ModelCheckpoint(folder / "saved", every_n_train_steps=1, save_top_k=-1, save_last=True)
+
+
+def crash_and_resume(folder: Path, **options: Any) -> None:
+    """An epoch that goes through, and one that is cut off and finished by new objects."""
+    options |= {"limit_val_batches": 0, "enable_checkpointing": True}
+    fit(folder / "smooth", Resumable(), ModelCheckpoint(folder / "smooth"), **options)
+    try:
+        fit(folder / "crashed", Resumable(), saver(folder), Crash(), **options)
+    except ArithmeticError:
+        fit(folder / "resumed", Resumable(), saver(folder), **options, ckpt_path="last")
+
+
+if __name__ == "__main__":
+    for message in IGNORED + EXPECTED:
+        warnings.filterwarnings("ignore", message)
+    folder = Path(sys.argv[1])
+    for name, options in CASES.items():
+        fit(folder / name, Comparison(), **options)
+    crash_and_resume(folder)
