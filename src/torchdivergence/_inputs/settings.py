@@ -1,0 +1,112 @@
+"""Checks of what a user passes as settings, and the error texts."""
+
+import math
+import operator
+from collections.abc import Sequence
+from typing import Literal, NamedTuple, SupportsFloat, SupportsIndex, get_args
+
+LogProb = bool | tuple[bool, bool]
+Reduction = Literal["mean", "batchmean", "sum", "none"] | None
+NanPolicy = Literal["propagate", "omit", "raise"]
+
+
+class Settings(NamedTuple):
+    """Checked settings of a divergence."""
+
+    log_prob: tuple[bool, bool]
+    reduction: str
+    dim: int
+    temperature: float
+    """Logits are divided by it."""
+    log_base: float
+    """A value in nats is divided by it."""
+
+
+def check_settings(
+    log_prob: LogProb, reduction: Reduction, dim: int, temperature: float, base: float | None, has_log_unit: bool = True
+) -> Settings:
+    """The settings in their normal form."""
+    if base is not None and not has_log_unit:
+        raise ValueError(
+            f"base={base!r} is the unit of a logarithm, but this divergence has no such unit: leave base out."
+        )
+    if isinstance(dim, bool) or not isinstance(dim, SupportsIndex):
+        raise TypeError(f"dim must be an integer, but got {dim!r}.")
+    name = "none" if reduction is None else reduction
+    _check_choice("reduction", name, ("mean", "batchmean", "sum", "none"))
+    flags = _check_log_prob(log_prob)
+    log_base = 1.0 if base is None else math.log(check_parameter("base", base, 1, math.inf))
+    return Settings(flags, name, operator.index(dim), _check_temperature(temperature, flags), log_base)
+
+
+def check_parameter(name: str, value: float, low: float, high: float) -> float:
+    """A number strictly between two bounds."""
+    if isinstance(value, bool) or not isinstance(value, SupportsFloat):
+        raise TypeError(f"{name} must be a number, but got {value!r}.")
+    try:
+        number = float(value)
+    except (OverflowError, ValueError):
+        number = math.nan
+    if not low < number < high:
+        raise ValueError(f"{name} must be above {low} and below {high}, but got {value!r}.")
+    return number
+
+
+def check_num_classes(num_classes: int | None) -> int | None:
+    """A number of classes, or None for all of them."""
+    if num_classes is None:
+        return None
+    if isinstance(num_classes, bool) or not isinstance(num_classes, SupportsIndex):
+        raise TypeError(f"num_classes must be an integer or None, but got {num_classes!r}.")
+    if operator.index(num_classes) < 1:
+        raise ValueError(f"num_classes must be at least 1, but got {num_classes}.")
+    return operator.index(num_classes)
+
+
+def check_quantiles(quantiles: float | Sequence[float]) -> dict[str, float]:
+    """Quantiles by name: ``median``, and for example ``p99_9`` for 0.999."""
+    named: dict[str, float] = {}
+    given = [quantiles] if isinstance(quantiles, float) else quantiles
+    for q in sorted(check_parameter("each of quantiles", q, 0, 1) for q in given):
+        name = "median" if q == 0.5 else f"p{100 * q:.10g}".replace(".", "_")
+        if named.setdefault(name, q) != q:
+            raise ValueError(f"quantiles must differ in their first ten digits, but got {named[name]!r} and {q!r}.")
+    return named
+
+
+def check_top_k(top_k: int | Sequence[int]) -> tuple[int, ...]:
+    """Numbers of classes, each once, in ascending order."""
+    numbers = sorted({operator.index(k) for k in ([top_k] if isinstance(top_k, int) else top_k)})
+    if numbers and numbers[0] < 1:
+        raise ValueError(f"each of top_k must be at least 1, but got {numbers[0]}.")
+    return tuple(numbers)
+
+
+def check_nan_policy(nan_policy: NanPolicy) -> NanPolicy:
+    """The name of a policy."""
+    _check_choice("nan_policy", nan_policy, get_args(NanPolicy))
+    return nan_policy
+
+
+def _check_log_prob(log_prob: LogProb) -> tuple[bool, bool]:
+    match log_prob:
+        case bool():
+            return log_prob, log_prob
+        case (bool(of_p), bool(of_q)):
+            return of_p, of_q
+    raise TypeError(f"log_prob must be a bool or a pair (p, q) of bools, but got {log_prob!r}.")
+
+
+def _check_temperature(temperature: float, log_prob: tuple[bool, bool]) -> float:
+    number = check_parameter("temperature", temperature, 0, math.inf)
+    if number != 1 and not all(log_prob):
+        raise ValueError(
+            f"temperature={temperature!r} divides logits: both p and q must be logits (log_prob=True), but log_prob is "
+            f"{log_prob}. Pass the logarithms of probabilities instead."
+        )
+    return number
+
+
+def _check_choice(argument: str, value: object, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        raise ValueError(f"{argument} must be one of {', '.join(map(repr, choices))}, but got {value!r}.")

@@ -1,0 +1,23 @@
+"""The memory layout that Python and the native extension share. The extension reports its own; both must agree."""
+
+INTERFACE = 2
+"""Version of the functions that the extension exports: raised when an argument changes its meaning."""
+
+LIMB_BITS = 26
+LIMBS = 81
+"""Limbs of an accumulator: 81 * 26 bits reach past the largest float64."""
+SPECIAL_COUNTS = 3
+"""Numbers that follow the limbs: how many finite, infinite and NaN values were accumulated."""
+WIDTH = LIMBS + SPECIAL_COUNTS
+"""Length of an accumulator in int64 numbers."""
+
+DTYPE_CODES = {"float64": 0, "float32": 1, "bfloat16": 2, "float16": 3}
+
+EXPECTED = {
+    "interface": INTERFACE,
+    "limb_bits": LIMB_BITS,
+    "limbs": LIMBS,
+    "width": WIDTH,
+    "dtypes": DTYPE_CODES,
+}
+"""What the extension has to report as its layout."""

@@ -1,0 +1,46 @@
+"""Results of states as named values."""
+
+import math
+from collections.abc import Mapping
+
+from torchdivergence._states.histogram import Distribution
+from torchdivergence._states.moments import Estimate
+
+QUANTILES = (0.001, 0.01, 0.05, 0.1, 0.5, 0.9, 0.95, 0.99, 0.999)
+COUNTS = ("rows", "sequences", "infinite", "invalid")
+"""Names of values that stay known when a row is invalid. They come last."""
+_ERRORS = ("standard_error", "clustered_standard_error")
+
+
+def estimate_names(name: str, prefix: str | None = None) -> list[str]:
+    """Names of a value and of its errors; the prefix of the latter is ``name_`` by default."""
+    return [name, *(f"{f'{name}_' if prefix is None else prefix}{error}" for error in _ERRORS)]
+
+
+def estimate_values(estimate: Estimate, name: str, prefix: str | None = None) -> dict[str, float]:
+    """An estimate by names."""
+    return dict(zip(estimate_names(name, prefix), estimate, strict=True))
+
+
+def quantile_names(quantiles: Mapping[str, float], prefix: str = "") -> list[str]:
+    """Names of minimum, quantiles and maximum."""
+    return [prefix + name for name in ("min", *quantiles, "max")]
+
+
+def quantile_values(
+    distribution: Distribution, quantiles: Mapping[str, float], prefix: str = "", unit: float = 1.0
+) -> dict[str, float]:
+    """Minimum, quantiles and maximum by names."""
+    inner = (distribution.quantile(q) for q in quantiles.values())
+    numbers = (distribution.minimum, *inner, distribution.maximum)
+    return {name: x / unit for name, x in zip(quantile_names(quantiles, prefix), numbers, strict=True)}
+
+
+def row_counts(distribution: Distribution) -> dict[str, float]:
+    """How many valid rows there are, and how many of them are infinite."""
+    return {"rows": distribution.total, "infinite": distribution.infinite}
+
+
+def all_nan(values: Mapping[str, float]) -> dict[str, float]:
+    """The values with NaN for all but the counts."""
+    return {name: value if name in COUNTS else math.nan for name, value in values.items()}

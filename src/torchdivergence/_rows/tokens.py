@@ -1,0 +1,50 @@
+"""Per-token quantities of two language models: top-k overlap, and the log-probabilities of the target token."""
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+TARGET_COLUMNS = ("loss_p", "loss_q", "log_ratio", "delta_p", "delta_p_squared")
+"""Of the target t: -log p_t, -log q_t, log(p_t / q_t), q_t - p_t and its square."""
+
+
+def top_k_overlap(p: Tensor, q: Tensor, k: int) -> Tensor:
+    """Share of the k most likely classes of p that are among those of q, for each row."""
+    if k == 1:  # the first one of equal ones
+        return (p.max(-1).indices == q.max(-1).indices).double()
+    if k > p.shape[-1]:
+        raise ValueError(f"there must be at least {k} classes for the top {k}, but p is {tuple(p.shape)}.")
+    topk_p, topk_q = p.topk(k).indices, q.topk(k).indices
+    return (topk_p.unsqueeze(-1) == topk_q.unsqueeze(-2)).any(-1).double().mean(-1)
+
+
+def target_columns(
+    sides: tuple[Tensor, Tensor],
+    log_masses: Sequence[Tensor],
+    target: Tensor,
+    log_prob: tuple[bool, bool],
+    temperature: float,
+) -> dict[str, Tensor]:
+    """TARGET_COLUMNS of each row; NaN where the target is no class.
+
+    Args:
+        sides: p and q, classes last.
+        log_masses: The logarithms of their normalizers.
+        target: Indices of classes, ``[*batch]``.
+        log_prob: For p and for q, whether they hold logarithms.
+        temperature: Divides the logits.
+    """
+    losses = []
+    outside = (target < 0) | (target >= sides[0].shape[-1])
+    index = target.long().masked_fill(outside, 0).unsqueeze(-1)
+    for x, log_mass, is_log in zip(sides, log_masses, log_prob, strict=True):
+        weight = x.gather(-1, index).squeeze(-1).double()
+        loss = log_mass - (weight / temperature if is_log else weight.log())
+        losses.append(loss.clamp(min=0).masked_fill(outside, math.nan))
+    loss_p, loss_q = losses
+    log_ratio = loss_q - loss_p
+    p, q = (-loss_p).exp(), (-loss_q).exp()
+    delta = torch.where(log_ratio.abs() < 1, p * torch.expm1(-log_ratio), q - p)
+    return dict(zip(TARGET_COLUMNS, (loss_p, loss_q, log_ratio, delta, delta.square()), strict=True))

@@ -1,0 +1,115 @@
+"""Every part of a state keeps the laws of the protocol, and a new statistic is one part and one line."""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from torchdivergence import DivergenceStatistics, KLDivergence, use_backend
+from torchdivergence._metrics.dict_metric import Statistic
+from torchdivergence._states.histogram import Histogram
+from torchdivergence._states.moments import Moments
+from torchdivergence._states.part import DIVERGENCE, InvalidCount, NamedParts, Part, RowBatch
+from torchdivergence._states.profile import Profile
+from torchdivergence._states.row_totals import RowTotals
+
+PARTS: dict[str, Part[Any]] = {
+    "totals": RowTotals(),
+    "moments": Moments([DIVERGENCE, "other"]),
+    "histogram": Histogram(DIVERGENCE),
+    "signed histogram": Histogram("other", signed=True),
+    "profile": Profile(DIVERGENCE),
+    "invalid": InvalidCount(),
+}
+PARTS["named"] = NamedParts(dict(PARTS))
+
+
+def batch(seed: int, weighted: bool = True) -> RowBatch:
+    """Rows of every kind: subnormal, huge, zero, infinite, invalid, and of weight zero."""
+    generator = torch.Generator().manual_seed(seed)
+    exponents = torch.randint(-1000, 400, (5, 7), generator=generator)
+    values = torch.rand(5, 7, generator=generator, dtype=torch.float64) * 2.0**exponents
+    values[0, :4] = torch.tensor([0.0, 5e-324, math.inf, math.nan], dtype=torch.float64)
+    other = torch.randn(5, 7, generator=generator, dtype=torch.float64)
+    weights = torch.rand(5, 7, generator=generator, dtype=torch.float64) * (values.nan_to_num() > 1e-300)
+    return RowBatch({DIVERGENCE: values, "other": other}, weights if weighted else None, 5)
+
+
+def state_of(part: Part[Any], *batches: RowBatch) -> Tensor:
+    state = part.empty()
+    for rows in batches:
+        part.accumulate_(state, rows)
+    return state
+
+
+@pytest.mark.parametrize("weighted", [True, False])
+@pytest.mark.parametrize("name", PARTS)
+def test_merged_states_are_the_state_of_all_rows(name: str, weighted: bool) -> None:
+    part, (a, b, c) = PARTS[name], (batch(seed, weighted) for seed in range(3))
+    states = [state_of(part, x) for x in (a, b, c)]
+    assert torch.equal(part.merge(torch.stack(states)), state_of(part, c, a, b))
+    pair = part.merge(torch.stack([states[2], states[0]]))
+    assert torch.equal(part.merge(torch.stack([pair, states[1]])), state_of(part, a, b, c))
+
+
+@pytest.mark.parametrize("name", PARTS)
+def test_the_empty_state_is_neutral_and_has_the_size_of_the_part(name: str) -> None:
+    part = PARTS[name]
+    state = state_of(part, batch(0))
+    assert part.empty().shape == state.shape == (part.size,) and state.dtype == torch.int64
+    assert torch.equal(part.merge(torch.stack([part.empty(), state])), state)
+
+
+@pytest.mark.parametrize("weighted", [True, False])
+@pytest.mark.parametrize("name", PARTS)
+def test_every_backend_writes_the_same_integers(name: str, weighted: bool) -> None:
+    part, rows = PARTS[name], [batch(seed, weighted) for seed in range(3)]
+    with use_backend("reference"):
+        expected = state_of(part, *rows)
+    assert torch.equal(state_of(part, *rows), expected)
+
+
+class Exceedances(Part[int]):
+    """The number of rows above a threshold."""
+
+    size = 1
+
+    def __init__(self, threshold: float) -> None:
+        self.threshold = threshold
+
+    def accumulate_(self, state: Tensor, batch: RowBatch) -> None:
+        state += ((batch.values > self.threshold) & (batch.valid_weights > 0)).sum()
+
+    def read(self, state: Tensor) -> int:
+        return int(state)
+
+
+def exceedances(count: int) -> Mapping[str, float]:
+    return {"exceedances": count}
+
+
+class StatisticsWithExceedances(DivergenceStatistics):
+    """The statistics with one more."""
+
+    def _declared(self) -> dict[str, Statistic]:
+        return {**super()._declared(), "exceedances": Statistic(Exceedances(0.2), ["exceedances"], exceedances)}
+
+
+def test_a_new_statistic_is_one_part_and_one_line() -> None:
+    p, q = torch.randn(2, 40, 10, generator=torch.Generator().manual_seed(0)).mul_(0.5)
+    rows = KLDivergence(log_prob=True, reduction="none")(p, q)
+    metric = StatisticsWithExceedances(KLDivergence(log_prob=True))
+    other = StatisticsWithExceedances(KLDivergence(log_prob=True))
+    metric.update(p[:11], q[:11])
+    other.update(p[11:], q[11:])
+    metric.merge_state(other)
+    expected = int((rows > 0.2).sum())
+    assert 0 < expected < 40
+    assert metric.compute()["exceedances"] == expected
+    plain = DivergenceStatistics(KLDivergence(log_prob=True))
+    plain.update(p, q)
+    assert metric["exceedances"].compute() == expected
+    assert metric.compute() == {**plain.compute(), "exceedances": expected}
