@@ -24,12 +24,13 @@ sanitize: $(READY)
 	TORCHDIVERGENCE_SANITIZE=1 CC=gcc $(BIN)/python setup.py --quiet build --build-base build/sanitized-objects --build-lib build/sanitized
 	LD_PRELOAD="$$(gcc -print-file-name=libasan.so) $$(gcc -print-file-name=libstdc++.so)" ASAN_OPTIONS=detect_leaks=0 \
 	UBSAN_OPTIONS=print_stacktrace=1 PYTHONPATH=build/sanitized $(BIN)/python -m pytest --numprocesses=0 \
-	-k "not without_compiled_code" tests/rows/test_native.py tests/states/test_superaccumulator.py $(ARGS)
+	-k "not without_native" tests/rows/test_native.py tests/rows/test_extension.py tests/states $(ARGS)
 
 lint: $(BUILT)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports
 
 docs: $(BUILT)
 	$(BIN)/sphinx-build --fail-on-warning --fresh-env docs docs/_build

@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 import torchmetrics
 
-from benchmarks import accuracy, chart, company, cuda, family, gradients, memory, overhead, scaling, speed
+from benchmarks import accuracy, chart, cuda, family, gradients, machine_load, memory, overhead, scaling, speed
 from benchmarks.report import Panel, Section, paragraphs
 
 SECTIONS: dict[str, Callable[[bool], Section]] = {
@@ -48,7 +48,7 @@ def main() -> None:
     print(text)
     for name in arguments.sections or SECTIONS:
         section = SECTIONS[name](arguments.quick)
-        section = section._replace(body=paragraphs(section.body, company.told()))
+        section = section._replace(body=paragraphs(section.body, machine_load.summary()))
         print(section, flush=True)
         text += f"\n{section}"
         panels += section.panels

@@ -14,7 +14,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 import torchdivergence as td
-from torchdivergence import functional
+from torchdivergence import functional, metrics
 
 DTYPES = torch.float16, torch.bfloat16, torch.float32, torch.float64
 PARAMETERS: dict[str, list[dict[str, float]]] = {
@@ -23,18 +23,7 @@ PARAMETERS: dict[str, list[dict[str, float]]] = {
     "RenyiDivergence": [{"alpha": alpha} for alpha in (0.3, 1, 2)],
 }
 FUNCTIONS: dict[str, Callable[..., Tensor]] = {
-    "AlphaDivergence": functional.alpha_divergence,
-    "ChiSquaredDivergence": functional.chi_squared_divergence,
-    "CrossEntropy": functional.cross_entropy,
-    "Entropy": functional.entropy,
-    "HellingerDistance": functional.hellinger_distance,
-    "JeffreysDivergence": functional.jeffreys_divergence,
-    "JensenShannonDivergence": functional.jensen_shannon_divergence,
-    "KLDivergence": functional.kl_divergence,
-    "RenyiDivergence": functional.renyi_divergence,
-    "ReverseKLDivergence": functional.reverse_kl_divergence,
-    "SquaredHellingerDistance": functional.squared_hellinger_distance,
-    "TotalVariationDistance": functional.total_variation_distance,
+    name: getattr(functional, getattr(metrics, name).spec.function) for name in sorted(metrics.__all__)
 }
 Line = tuple[str, str]
 

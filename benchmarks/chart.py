@@ -14,7 +14,7 @@ _COLUMNS = 3
 
 
 def save(panels: Sequence[Panel], path: Path) -> None:
-    """Three panels a line; what is ours has a colour of its own."""
+    """Three panels a line; what is ours has a color of its own."""
     lines = -(-len(panels) // _COLUMNS)
     figure = Figure(figsize=(5 * _COLUMNS, 2.8 * lines), layout="constrained")
     FigureCanvasAgg(figure)

@@ -21,7 +21,7 @@ Peak of the resident memory during one call, less that before it, in MiB: the me
 least to greatest. Every call has a process of its own. There the inputs were written before, and a call on two small
 rows has started the threads; then the kernel's high-water mark (VmHWM in `/proc/self/status`) was set back. "With
 backward" is the call and the gradient in q, which is itself as large as one input. "Classes first" is a transposed
-view: the numbers of one class are neighbours in memory."""
+view: the numbers of one class are neighbors in memory."""
 
 
 class Case(NamedTuple):

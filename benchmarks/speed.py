@@ -16,8 +16,8 @@ One call on logits of standard deviation 3 in p, and the same with noise of 0.1 
 process. `F.kl_div` and torchmetrics make tensors of the size of the logits; their times depend on whether the system
 has to supply that memory anew, page by page, and can differ from round to round. The limits compute no divergence:
 the exponentials of both inputs, by `torch.exp` in pieces that stay in the cache, and one read of both inputs. Compiled
-code can take exponentials faster than `torch.exp`. Its first call is told apart; the first of all also loads the
-compiler."""
+code can take exponentials faster than `torch.exp`. Its first call is reported separately; the very first one loads the
+compiler as well."""
 
 
 def cases(quick: bool) -> list[tuple[int, int, torch.dtype]]:

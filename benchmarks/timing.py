@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
-from benchmarks.company import watched
+from benchmarks.machine_load import watched
 
 Call = Callable[[], object]
 Clock = Callable[[Call, int], float]

@@ -2,12 +2,12 @@
 
 python examples/compare_language_models.py [--reference MODEL] [--candidate MODEL]... [--text FILE] [--help]
 
-Without arguments it says what rounding does to SmolLM2-135M-Instruct: its logits or all of it in bfloat16, its weights
-in int8 and int4. The text is Python's own help. The reference is what the installed model file holds, as float32: most
-of that file is in 4 bits (GGUF's Q4_1), so the figures are those of rounding this model, not of rounding the one that
-the file was made from.
+Without arguments it compares SmolLM2-135M-Instruct with rounded versions of itself: logits in bfloat16, the model in
+bfloat16, and weights in int8 and int4. The text is Python's own help. The reference is the installed model file,
+dequantized to float32. Most of that file is in 4 bits (GGUF's Q4_1), so the figures show the effect of rounding this
+model, not the original model.
 
-MODEL is a folder, a .gguf file or an id of the Hugging Face hub. All have to share the reference's tokenizer.
+MODEL is a folder, a .gguf file or an id of the Hugging Face hub. All models must use the tokenizer of the reference.
 """
 
 import argparse
@@ -25,35 +25,35 @@ from tqdm import tqdm
 
 from torchdivergence import DivergenceReport
 
-GROUP = 32  # so many weights along a row share a scale in int4
+GROUP = 32  # number of int4 weights along a row that share a scale
 
-# What the table shows: a label, the value's name and that of its error in the report, and what both are multiplied by.
+# Lines of the table: label, name of the value in the report, name of its error, factor for both.
 LINES = (
     ("KL mean, nats", "kl_mean", "kl_clustered_standard_error", 1),
     ("KL median", "kl_median", None, 1),
     ("KL 99 %", "kl_p99", None, 1),
     ("KL maximum", "kl_max", None, 1),
-    ("same likeliest token, %", "top_1_agreement", "top_1_agreement_clustered_standard_error", 100),
+    ("same top token, %", "top_1_agreement", "top_1_agreement_clustered_standard_error", 100),
     ("perplexity of q", "perplexity_q", "perplexity_q_clustered_standard_error", 1),
     ("ln(perplexity q / p)", "log_perplexity_ratio", "log_perplexity_ratio_clustered_standard_error", 1),
-    ("Δp, root of mean square, %", "delta_p_rms", "delta_p_rms_clustered_standard_error", 100),
+    ("Δp, root mean square, %", "delta_p_rms", "delta_p_rms_clustered_standard_error", 100),
 )
 
 
 class Candidate(NamedTuple):
-    """The logits for token ids, given the reference's; and for how many classes."""
+    """A function from token ids and the logits of the reference to logits, and the number of classes."""
 
     logits: Callable[[Tensor, Tensor], Tensor]
     classes: int
 
 
 def classes(model: nn.Module) -> int:
-    """The size of the vocabulary, with its padding."""
+    """Size of the vocabulary, including padding."""
     return len(model.get_output_embeddings().weight)  # type: ignore[operator]
 
 
 def run(model: nn.Module) -> Candidate:
-    """A candidate that is a model."""
+    """The candidate for a model."""
     return Candidate(lambda ids, _: model(ids).logits, classes(model))
 
 
@@ -87,7 +87,7 @@ def round_weights(reference: nn.Module, bits: int, group: int | None = None) -> 
 
 
 def round_rows(weight: Tensor, largest: int) -> Tensor:
-    """Each row as whole numbers from -largest to largest times the row's scale."""
+    """Round each row to integers from -largest to largest times a scale."""
     scale = weight.abs().amax(dim=1, keepdim=True) / largest
     return torch.where(scale > 0, (weight / scale).round() * scale, 0.0)
 
@@ -106,12 +106,14 @@ def compare(
 ) -> DivergenceReport:
     """A report on ``[sequences, tokens]``. Each token but the first is a target; the last has no target and no row.
 
-    Batch by batch both models run and the report takes their logits in: none are kept.
+    The logits of a batch are released after the report was updated with them.
     """
     smaller = min(classes(reference), candidate.classes)
     report = DivergenceReport(num_classes=smaller)
     if candidate.classes != classes(reference):
-        print(f"{name}: p has {classes(reference):,} classes, q {candidate.classes:,}: the first {smaller:,} count.")
+        print(
+            f"{name}: p has {classes(reference):,} classes, q has {candidate.classes:,}: the first {smaller:,} count."
+        )
     with tqdm(desc=name, total=sequences[:, 1:].numel(), unit=" tokens", unit_scale=True) as bar:
         for ids in torch.split(sequences, batch):
             p = reference(ids).logits
@@ -122,7 +124,7 @@ def compare(
 
 
 def side_by_side(reports: Mapping[str, DivergenceReport]) -> str:
-    """A table in Markdown with a column for each report; ± is the error if sequences are independent."""
+    """A table in Markdown with a column for each report; ± is the standard error clustered by sequence."""
     columns = [["", *(label for label, *_ in LINES)]]
     for name, report in reports.items():
         values = report.to_dict()
@@ -139,14 +141,14 @@ def side_by_side(reports: Mapping[str, DivergenceReport]) -> str:
 
 
 def noise_floor(reports: Mapping[str, DivergenceReport]) -> str:
-    """What the column of rounded logits says of the others."""
+    """An explanation of the column of rounded logits."""
     (floor, _), (whole, _) = ROUNDINGS["logits"], ROUNDINGS["bfloat16"]
     if floor not in reports:
         return ""
     text = f"""
-"{floor}" is the noise floor: the reference against itself, its logits rounded as a model
-in bfloat16 hands them out. So much is rounding of the output alone, and tells nothing of a model's inside. Its
-likeliest tokens differ by ties only: of logits that rounding makes equal, the first counts.
+"{floor}" is the noise floor: the reference compared with itself, with its logits rounded
+to bfloat16. This is the effect of rounding the output alone. Top tokens differ in this column only because of ties:
+rounding makes logits equal, and then the first one counts.
 """
     if whole in reports:
         part = reports[floor].to_dict()["kl_mean"] / reports[whole].to_dict()["kl_mean"]
@@ -155,7 +157,7 @@ likeliest tokens differ by ties only: of logits that rounding makes equal, the f
 
 
 def plot(reports: Mapping[str, DivergenceReport], path: Path) -> None:
-    """All reports over each other, in one file."""
+    """Save one plot with all reports."""
     axes: Any = None
     for name, report in reports.items():
         figure, axes = report.plot(axes, label=name)

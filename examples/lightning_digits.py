@@ -1,4 +1,4 @@
-"""Distil a digit classifier with Lightning and follow KL(teacher‖student), in training and on N processes.
+"""Distill a digit classifier with Lightning and follow KL(teacher‖student), in training and on N processes.
 
 python examples/lightning_digits.py [--devices N] [--epochs N] [--output FILE]
 """
@@ -12,12 +12,12 @@ from typing import Any
 
 import torch
 import torchmetrics
-from lightning import LightningModule, Trainer
 from matplotlib.figure import Figure
 from sklearn.datasets import load_digits
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Subset, TensorDataset
 
+from lightning import LightningModule, Trainer
 from torchdivergence import KLDivergence
 from torchdivergence.functional import kl_divergence
 

@@ -1,4 +1,4 @@
-"""What several test modules share: processes, started once; Triton's interpreter where there is no GPU."""
+"""Shared fixtures. Triton runs in its interpreter if there is no GPU."""
 
 import os
 from collections.abc import Iterator
@@ -6,20 +6,29 @@ from collections.abc import Iterator
 import pytest
 import torch
 
-from tests.support.processes import Ranks, ranks
+from tests.support.processes import ProcessPool, process_pool
 
 if not torch.cuda.is_available():
-    os.environ["TRITON_INTERPRET"] = "1"  # Triton asks for this before it is imported
+    os.environ["TRITON_INTERPRET"] = "1"  # Triton reads this when it is imported
 
 
 @pytest.fixture(scope="session")
-def processes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ranks]:
-    """Four processes, started once for all tests; ``resize`` says how many of them are the world."""
-    with ranks(4, tmp_path_factory.mktemp("ranks")) as pool:
+def processes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ProcessPool]:
+    """Four processes, started once for all tests; ``resize`` sets how many of them form the process group."""
+    with process_pool(4, tmp_path_factory.mktemp("processes")) as pool:
         yield pool
 
 
 @pytest.fixture(scope="module")
-def two_ranks(processes: Ranks) -> Ranks:
+def two_processes(processes: ProcessPool) -> ProcessPool:
     processes.resize(2)
     return processes
+
+
+@pytest.fixture(scope="module")
+def one_thread() -> Iterator[None]:
+    """With more threads, small tensors take longer, most of all when other processes use the cores."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)

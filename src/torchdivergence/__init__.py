@@ -1,38 +1,12 @@
-"""Divergences of distributions for PyTorch and Lightning: accurate rows, exact sums."""
+"""Numerically stable KL divergence and related divergences for PyTorch and Lightning."""
 
+from torchdivergence import metrics
+from torchdivergence._backends import backends, use_backend
 from torchdivergence.collections import DivergenceCollection
-from torchdivergence.metrics import (
-    AlphaDivergence,
-    ChiSquaredDivergence,
-    CrossEntropy,
-    Entropy,
-    HellingerDistance,
-    JeffreysDivergence,
-    JensenShannonDivergence,
-    KLDivergence,
-    RenyiDivergence,
-    ReverseKLDivergence,
-    SquaredHellingerDistance,
-    TotalVariationDistance,
-)
+from torchdivergence.metrics import *  # noqa: F403
 from torchdivergence.report import DivergenceReport
 from torchdivergence.statistics import DivergenceStatistics
 
-__all__ = [
-    "AlphaDivergence",
-    "ChiSquaredDivergence",
-    "CrossEntropy",
-    "DivergenceCollection",
-    "DivergenceReport",
-    "DivergenceStatistics",
-    "Entropy",
-    "HellingerDistance",
-    "JeffreysDivergence",
-    "JensenShannonDivergence",
-    "KLDivergence",
-    "RenyiDivergence",
-    "ReverseKLDivergence",
-    "SquaredHellingerDistance",
-    "TotalVariationDistance",
-]
+__all__ = ["DivergenceCollection", "DivergenceReport", "DivergenceStatistics", "backends", "use_backend"]
+__all__ += metrics.__all__
 __version__ = "0.1.0"

@@ -1,32 +1,31 @@
-"""The two compilers: the C code, if the package was built with it, and what keeps ``torch.compile`` out."""
+"""The native extension, if it was built and fits this version of the package."""
 
-from collections.abc import Callable
-from functools import wraps
-from typing import Any, ParamSpec, TypeVar
+import warnings
+from importlib import import_module
+from typing import Any
 
-import torch
+from torchdivergence._layout import EXPECTED
 
-_P = ParamSpec("_P")
-_T = TypeVar("_T")
-
-native: Any
-"""None if the package was built without a compiler: then all is done in torch."""
-try:
-    from torchdivergence import _native
-
-    native = _native
-except ImportError:
-    native = None
+REBUILD = "pip install --force-reinstall --no-deps torchdivergence (from a checkout: make test, or pip install .)"
 
 
-def opaque(function: Callable[_P, _T]) -> Callable[_P, _T]:
-    """A function that ``torch.compile`` calls and does not look into."""
+def _load() -> tuple[Any, str]:
+    """The extension and an empty string, or None and the reason why it is missing."""
+    try:
+        extension = import_module("torchdivergence._native")
+    except ImportError as error:
+        return None, f"the native extension was not built, or cannot be loaded: {error}"
+    layout = getattr(extension, "LAYOUT", {})
+    different = [
+        f"{name} is {layout.get(name)} instead of {value}"
+        for name, value in EXPECTED.items()
+        if layout.get(name) != value
+    ]
+    if not different:
+        return extension, ""
+    reason = f"the native extension was built for another version of torchdivergence ({'; '.join(different)})"
+    warnings.warn(f"{reason}: falling back to pure PyTorch. Rebuild it: {REBUILD}.", RuntimeWarning, stacklevel=2)
+    return None, reason
 
-    @wraps(function)
-    def call(*args: _P.args, **kwargs: _P.kwargs) -> _T:
-        if not torch.compiler.is_compiling():  # else its machinery would be imported for nothing, which takes a second
-            return function(*args, **kwargs)
-        disabled: Callable[_P, _T] = torch.compiler.disable(function)  # type: ignore[no-untyped-call]
-        return disabled(*args, **kwargs)
 
-    return call
+native, missing = _load()

@@ -1,4 +1,4 @@
-"""Many divergences of the same rows, from one pass over the classes."""
+"""Several divergences of the same rows, from one pass over the classes."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -7,29 +7,30 @@ from typing import Any
 from torch import Tensor
 from torchmetrics import Metric, MetricCollection
 
-from torchdivergence._metrics.divergence_metric import Companions, DivergenceMetric
+from torchdivergence._metrics.divergence_metric import DivergenceMetric
+from torchdivergence._metrics.shared_pass import SharedPass
 
 __all__ = ["DivergenceCollection"]
 
 
 class DivergenceCollection(MetricCollection):
-    """A ``torchmetrics.MetricCollection`` of this package's metrics that reads each batch once.
+    """A ``torchmetrics.MetricCollection`` of divergences that reads each batch once.
 
-    It is used like its base class: ``update``, ``forward`` and ``compute`` serve all metrics, and with Lightning
-    ``self.log_dict(collection)`` logs each. Its metrics share a pass over the classes for each batch, whatever
-    their number, and over several processes they synchronise together, with the collectives of a single metric.
+    It is used like its base class: ``update``, ``forward`` and ``compute`` apply to all metrics, and with Lightning
+    ``self.log_dict(collection)`` logs each. For each batch all metrics share one pass over the classes. Several
+    processes synchronize all metrics together, with the collectives of a single metric.
 
     Args:
-        metrics: A list of metrics, which go by the names of their classes, or a dict of names and metrics. They
-            must have the same ``log_prob``, ``dim`` and ``temperature``; ``reduction``, ``base`` and
+        metrics: A list of metrics, which are named after their classes, or a dict of names and metrics. They must
+            have the same ``log_prob``, ``dim`` and ``temperature``; ``reduction``, ``base`` and
             ``nan_policy`` may differ.
         additional_metrics: More metrics, after a list.
-        prefix: What the names in the results begin with.
-        postfix: What they end with.
+        prefix: Prefix of the names in the results.
+        postfix: Suffix of the names in the results.
 
     Raises:
-        TypeError: If a metric is none of this package's.
-        ValueError: If the metrics differ in how they read p and q.
+        TypeError: A metric is not a divergence metric of this package.
+        ValueError: The metrics differ in ``log_prob``, ``dim`` or ``temperature``.
 
     Example:
         >>> import torch
@@ -58,38 +59,39 @@ class DivergenceCollection(MetricCollection):
         for metric in self.values(copy_state=False):
             if not isinstance(metric, DivergenceMetric):
                 raise TypeError(
-                    f"a DivergenceCollection is for torchdivergence's metrics, but got {type(metric).__name__}: put it "
-                    "into a torchmetrics.MetricCollection, where these metrics may stand, too."
+                    f"a DivergenceCollection takes metrics of torchdivergence, but got {type(metric).__name__}: use a "
+                    "torchmetrics.MetricCollection, which takes both."
                 )
             members.append(metric)
-        ways = {(m._settings.log_prob, m._settings.dim, m._settings.temperature) for m in members}
-        if len(ways) > 1:
+        settings = [metric.evaluator.settings for metric in members]
+        different = {(x.log_prob, x.dim, x.temperature) for x in settings}
+        if len(different) > 1:
             raise ValueError(
                 "the metrics of a DivergenceCollection must have the same log_prob, dim and temperature, but got "
-                f"{sorted(ways)}: make a collection for each."
+                f"{sorted(different)}: make a collection for each."
             )
-        companions = Companions(members)
+        shared = SharedPass(members)
         for metric in members:
-            metric._companions = companions
+            metric.shared_pass = shared
 
     def update(self, p: Tensor, q: Tensor, weights: Tensor | None = None) -> None:  # type: ignore[override]
-        """Take a batch of rows in, for all metrics. If this raises, they are as they were before."""
-        with self._all_or_nothing(), self._companions.one_pass(p, q, weights):
+        """Update all metrics with a batch of rows. If this raises, they are as they were before."""
+        with self._atomic(), self._shared_pass.evaluated(p, q, weights):
             super().update(p, q, weights)
 
     def forward(self, p: Tensor, q: Tensor, weights: Tensor | None = None) -> dict[str, Any]:
-        """Take a batch of rows in, and return the values over this batch alone."""
-        with self._all_or_nothing(), self._companions.one_pass(p, q, weights):
+        """Update all metrics with a batch of rows, and return the values over this batch alone."""
+        with self._atomic(), self._shared_pass.evaluated(p, q, weights):
             return super().forward(p, q, weights)
 
     @contextmanager
-    def _all_or_nothing(self) -> Iterator[None]:
+    def _atomic(self) -> Iterator[None]:
         with ExitStack() as metrics:
-            for metric in self._companions.metrics:
-                metrics.enter_context(metric._all_or_nothing())
+            for metric in self._shared_pass.metrics:
+                metrics.enter_context(metric.atomic())
             yield
 
     @property
-    def _companions(self) -> Companions:
+    def _shared_pass(self) -> SharedPass:
         metric = next(iter(self.values(copy_state=False)))
-        return metric._companions  # type: ignore[return-value]
+        return metric.shared_pass  # type: ignore[return-value]

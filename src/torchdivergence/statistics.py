@@ -1,83 +1,80 @@
-"""What the mean hides: errors, quantiles and extremes of a divergence over rows, from one state of fixed size."""
+"""Standard errors, quantiles and extremes of a divergence over rows, from one state of fixed size."""
 
-import copy
 import statistics
 from collections.abc import Sequence
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
-import torch
-from torch import Tensor
+from torch import Tensor, no_grad
 
-from torchdivergence._inputs.arguments import Rows, check_parameter
-from torchdivergence._metrics.dict_metric import MappingMetric
+from torchdivergence._inputs.settings import NanPolicy, check_parameter, check_quantiles
+from torchdivergence._metrics.dict_metric import DictMetric, Statistic
 from torchdivergence._metrics.divergence_metric import DivergenceMetric
-from torchdivergence._metrics.single_state import State
-from torchdivergence._report.plotting import plot_histogram
-from torchdivergence._report.values import (
+from torchdivergence._report.named_values import (
     QUANTILES,
-    check_quantiles,
-    empty_state,
     estimate_names,
     estimate_values,
-    join_states,
-    split,
-    spread_names,
-    spread_values,
-    unknown,
-    valid_weights,
+    quantile_names,
+    quantile_values,
+    row_counts,
 )
-from torchdivergence._states import histogram as _quantiles
-from torchdivergence._states.histogram import Distribution
-from torchdivergence._states.moments import Estimate, Moments
+from torchdivergence._report.plotting import plot_histogram
+from torchdivergence._states.histogram import Distribution, Histogram
+from torchdivergence._states.moments import Estimate, Means, Moments
+from torchdivergence._states.part import DIVERGENCE, RowBatch
 
 __all__ = ["DivergenceStatistics"]
 
 
-class _Summary(NamedTuple):
-    mean: Estimate
-    distribution: Distribution
-    invalid: int
+def _mean_values(means: Means, unit: float, confidence: float) -> dict[str, float]:
+    mean = Estimate(*(x / unit for x in means.estimates[DIVERGENCE]))
+    margin = statistics.NormalDist().inv_cdf((1 + confidence) / 2) * mean.clustered_standard_error
+    return {**estimate_values(mean, "mean", ""), "lower": mean.value - margin, "upper": mean.value + margin}
 
 
-class DivergenceStatistics(MappingMetric):
-    r"""The mean of a divergence with its standard errors, and its quantiles, over all batches and processes.
+def _distribution_values(distribution: Distribution, unit: float, quantiles: dict[str, float]) -> dict[str, float]:
+    return quantile_values(distribution, quantiles, unit=unit) | row_counts(distribution)
 
-    The state has a fixed size, 0.27 MB, whatever the number of rows; and every value has the same bits for every batch
+
+class DivergenceStatistics(DictMetric):
+    r"""Mean of a divergence with standard errors, quantiles and extremes, over all batches and processes.
+
+    The state has a fixed size of 0.27 MB, whatever the number of rows. Every value has the same bits for every batch
     size, order and number of processes.
 
     Args:
-        metric: The divergence and its settings, one of this package's metrics with the reduction "mean". It is not
-            changed.
-        quantiles: Which quantiles, each strictly between 0 and 1.
-        confidence: The level of the confidence interval, strictly between 0 and 1.
-        kwargs: Those of :class:`torchmetrics.Metric`.
+        metric: A metric of this package with the reduction "mean": its divergence and settings are used. The metric
+            itself is not changed.
+        quantiles: Quantiles to compute, each strictly between 0 and 1.
+        confidence: Level of the confidence interval, strictly between 0 and 1.
+        kwargs: Arguments of :class:`torchmetrics.Metric`.
 
     Shapes:
-        ``update(p, q, weights=None)`` takes what the metric takes. The first batch dimension counts items: of
-        ``[texts, tokens, classes]`` a text is one. They are taken for independent in ``clustered_standard_error``.
+        ``update(p, q, weights=None)`` takes the arguments of the metric. The items of the first batch dimension are the
+        clusters: texts for ``[texts, tokens, classes]``.
 
     Returns:
-        ``compute`` gives a dict of float64 numbers:
+        ``compute`` returns a dict of float64 numbers:
 
         - ``mean``;
-        - ``standard_error``: as if rows were independent: s / sqrt(n) if there are no weights;
-        - ``clustered_standard_error``: as if items were, whatever the rows within one: the cluster-robust CR1; the
-          same if each item is one row;
-        - ``lower``, ``upper``: the normal confidence interval by the clustered standard error;
-        - ``min``, ``max``: exact; ``median``, and quantiles such as ``p99_9``, for 0.999: between two rows as in
-          :func:`numpy.quantile`, off by 2**-8 of themselves at most. Rows of positive weight count once each;
-        - ``rows``: how many rows of positive weight and which are valid; ``infinite``: how many of them are infinite;
-          ``invalid``: how many are invalid, and left out if the metric's ``nan_policy`` is "omit".
+        - ``standard_error``: valid if rows are independent; s / sqrt(n) without weights;
+        - ``clustered_standard_error``: valid if items are independent, with any dependence of rows within an item
+          (CR1); equal to ``standard_error`` if each item is one row;
+        - ``lower``, ``upper``: normal confidence interval from the clustered standard error;
+        - ``min``, ``max``: exact;
+        - ``median``, and quantiles such as ``p99_9`` for 0.999: interpolated like :func:`numpy.quantile`, with a
+          relative error of at most 2**-8. Each row of positive weight counts once;
+        - ``rows``: number of valid rows with positive weight; ``infinite``: number of infinite ones among them;
+          ``invalid``: number of invalid rows, which are ignored if the metric's ``nan_policy`` is "omit".
 
-        Errors are NaN for a single row or item, and where a row is infinite.
+        Errors are NaN for a single row or item, and if a row is infinite.
 
-        ``statistics["p99"]`` is a metric of that value alone, for ``LightningModule.log`` or a monitor;
+        ``statistics["p99"]`` is a view of that value, for ``LightningModule.log`` or a monitor;
         ``LightningModule.log_dict(statistics)`` logs all.
 
     Raises:
-        TypeError: If the metric is none of this package's.
-        ValueError: If its reduction is another, or a quantile or the confidence is not between 0 and 1.
+        TypeError: The metric is not a metric of this package.
+        ValueError: Its reduction is not "mean", or a quantile or the confidence is not between 0 and 1.
 
     Example:
         >>> import torch
@@ -114,75 +111,56 @@ class DivergenceStatistics(MappingMetric):
     ) -> None:
         super().__init__(**kwargs)
         if not isinstance(metric, DivergenceMetric):
-            raise TypeError(f"metric must be one of torchdivergence's, but got {type(metric).__name__}.")
+            raise TypeError(f"metric must be a metric of torchdivergence, but got {type(metric).__name__}.")
         if metric.reduction != "mean":
             raise ValueError(f"the metric's reduction must be 'mean', but got {metric.reduction!r}: leave it out.")
-        self.metric = copy.deepcopy(metric, {id(metric._companions): None})
-        self.metric.reset()
+        self.evaluator = metric.evaluator.anew()
         self.quantiles = check_quantiles(quantiles)
         self.confidence = check_parameter("confidence", confidence, 0, 1)
-        self._moments = Moments(1)
-        self._sizes = self._moments.size, _quantiles.BINS, 1, _quantiles.LIMITS
-        join = partial(join_states, limits=_quantiles.LIMITS)
-        self._keep(f"{metric._name}_statistics", empty_state(self._sizes), join)
-        spread, counts = spread_names(self.quantiles), ["rows", "infinite", "invalid"]
-        self._name_values([*estimate_names("mean", ""), "lower", "upper", *spread, *counts])
+        self._register_statistics(f"{self.evaluator.state_name}_statistics", self._declared())
+
+    def _declared(self) -> dict[str, Statistic]:
+        """The statistics: a part of the state each, with the values that are read from it."""
+        unit, names = self.evaluator.settings.log_base, quantile_names(self.quantiles)
+        return {
+            "mean": Statistic(
+                Moments([DIVERGENCE]),
+                [*estimate_names("mean", ""), "lower", "upper"],
+                partial(_mean_values, unit=unit, confidence=self.confidence),
+            ),
+            "distribution": Statistic(
+                Histogram(DIVERGENCE),
+                [*names, "rows", "infinite"],
+                partial(_distribution_values, unit=unit, quantiles=self.quantiles),
+            ),
+        }
+
+    @property
+    def nan_policy(self) -> NanPolicy:
+        """The ``nan_policy`` of the metric."""
+        return self.evaluator.nan_policy
 
     def update(self, p: Tensor, q: Tensor, weights: Tensor | None = None) -> None:
-        """Take a batch of rows in. If this raises, the metric is as it was before."""
-        self._take(self._evaluate(p, q, weights))
+        """Update with a batch of rows. If this raises, the metric is as it was before."""
+        self._apply_batch(self._batch_stats(p, q, weights))
 
     def extra_repr(self) -> str:
-        """The metric."""
-        return repr(self.metric)
+        """The divergence and its settings."""
+        return repr(self.evaluator)
 
     def plot(self, ax: Any = None, label: str | None = None) -> Any:
-        """Draw a histogram of the rows' values on a logarithmic axis, with median, 99 % quantile and maximum marked.
+        """Draw a histogram of the rows on a logarithmic axis, with median, 99 % quantile and maximum.
 
         Args:
-            ax: Matplotlib's axes to draw on, as this returns them: to lay several histograms over each other.
-            label: What the legend calls this one.
+            ax: Matplotlib axes to draw on, as returned by this method: to overlay several histograms.
+            label: Name in the legend.
 
         Returns:
             The figure and the axes.
         """
-        name = f"{type(self.metric).__name__} of a row"
-        return plot_histogram(self._summary_of_all().distribution, name, self.metric._settings.log_base, ax, label)
+        distribution = self._synced_results()["distribution"]
+        return plot_histogram(distribution, self.evaluator.spec.metric, self.evaluator.settings.log_base, ax, label)
 
-    def _before_compute(self) -> None:
-        self.metric._watch.tell()
-
-    def _evaluate(self, p: Tensor, q: Tensor, weights: Tensor | None = None) -> tuple[Tensor, Rows]:
-        with torch.no_grad():
-            return self.metric._evaluate(p, q, weights)
-
-    def _add(self, state: State, batch: tuple[Tensor, Rows]) -> Tensor:
-        values, rows = batch
-        weights, invalid = valid_weights(values, rows.weights)
-        new: Tensor = state.clone()  # type: ignore[union-attr]
-        moments, counts, count, limits = split(new, self._sizes)
-        self._moments.add_(moments, values[None], weights)
-        _quantiles.count_(counts, limits, values, weights > 0)
-        count += invalid
-        return new
-
-    def _summarise(self, state: Tensor) -> _Summary:
-        moments, counts, count, limits = split(state.cpu(), self._sizes)
-        self.metric._meet(int(count))
-        (mean,) = self._moments.read(moments)
-        return _Summary(mean, Distribution(counts, limits), int(count))
-
-    def _values_of(self, summary: _Summary) -> dict[str, float]:
-        unit = self.metric._settings.log_base
-        mean = Estimate(*(x / unit for x in summary.mean))
-        margin = statistics.NormalDist().inv_cdf((1 + self.confidence) / 2) * mean.clustered_standard_error
-        values = {
-            **estimate_values(mean, "mean", ""),
-            "lower": mean.value - margin,
-            "upper": mean.value + margin,
-            **spread_values(summary.distribution, self.quantiles, unit=unit),
-        }
-        if summary.invalid and self.metric.nan_policy != "omit":
-            values = unknown(values)
-        counts = {"rows": summary.distribution.total, "infinite": summary.distribution.infinite}
-        return {**values, **counts, "invalid": summary.invalid}
+    @no_grad()
+    def _batch_stats(self, p: Tensor, q: Tensor, weights: Tensor | None = None) -> RowBatch:
+        return self.evaluator(p, q, weights)

@@ -1,4 +1,4 @@
-"""The named laws that bind the divergences to each other."""
+"""Identities and inequalities between divergences."""
 
 import math
 from collections.abc import Callable
@@ -13,29 +13,31 @@ from torch import Tensor
 from tests.support.definitions import near
 from tests.support.divergences import (
     CHI_SQUARED,
-    FAMILY,
+    CROSS_ENTROPY,
+    DIVERGENCES,
+    ENTROPY,
     HELLINGER,
     JEFFREYS,
     KL,
     REVERSE_KL,
     SQUARED_HELLINGER,
     TOTAL_VARIATION,
-    Member,
+    Divergence,
     alpha,
     jensen_shannon,
     renyi,
 )
 from tests.support.strategies import logit_pairs
+from tests.support.tolerances import ROUNDING
 
-ROUNDING = 1e-15  # of a share, or of a difference of two logarithms
-DIVERGENCES = [m for m in FAMILY if m.compares]
+ZERO_IF_EQUAL = [m for m in DIVERGENCES if m.zero_iff_equal]
 Rows = tuple[Tensor, Tensor]
 
 any_rows = given(rows=logit_pairs())
-enough = settings(deadline=None, max_examples=100)
+many_examples = settings(deadline=None, max_examples=100)
 
 
-def same(value: float, other: float, rel: float = 1e-12, absolute: float = ROUNDING) -> bool:
+def close(value: float, other: float, rel: float = 1e-12, absolute: float = ROUNDING) -> bool:
     return math.isclose(value, other, rel_tol=rel, abs_tol=absolute)
 
 
@@ -44,7 +46,7 @@ def at_most(value: float, limit: float) -> bool:
 
 
 @pytest.mark.parametrize(
-    ("member", "mirror"),
+    ("divergence", "mirror"),
     [
         *((m, m) for m in (JEFFREYS, jensen_shannon(0.5), TOTAL_VARIATION, HELLINGER, SQUARED_HELLINGER)),
         *((m, m) for m in (alpha(0.5), renyi(0.5))),
@@ -55,21 +57,21 @@ def at_most(value: float, limit: float) -> bool:
     ],
     ids=str,
 )
-@enough
+@many_examples
 @any_rows
-def test_swapped_arguments_give_the_mirror_image(member: Member, mirror: Member, rows: Rows) -> None:
+def test_swapping_p_and_q_gives_the_mirrored_divergence(divergence: Divergence, mirror: Divergence, rows: Rows) -> None:
     p, q = rows
-    assert same(member.value(p, q), mirror.value(q, p))
+    assert close(divergence.value(p, q), mirror.value(q, p))
 
 
-@enough
+@many_examples
 @any_rows
-def test_jeffreys_divergence_is_the_two_of_kullback_and_leibler(rows: Rows) -> None:
-    assert same(JEFFREYS.value(*rows), KL.value(*rows) + REVERSE_KL.value(*rows))
+def test_jeffreys_divergence_is_the_sum_of_kl_and_reverse_kl(rows: Rows) -> None:
+    assert close(JEFFREYS.value(*rows), KL.value(*rows) + REVERSE_KL.value(*rows))
 
 
 @pytest.mark.parametrize(
-    ("member", "factor", "other"),
+    ("divergence", "factor", "other"),
     [
         (alpha(2), 0.5, CHI_SQUARED),
         (alpha(0.5), 4.0, SQUARED_HELLINGER),
@@ -79,51 +81,53 @@ def test_jeffreys_divergence_is_the_two_of_kullback_and_leibler(rows: Rows) -> N
     ],
     ids=str,
 )
-@enough
+@many_examples
 @any_rows
-def test_an_alpha_divergence_has_special_values(member: Member, factor: float, other: Member, rows: Rows) -> None:
-    assert same(member.value(*rows), factor * other.value(*rows))
+def test_alpha_and_renyi_divergence_have_special_cases(
+    divergence: Divergence, factor: float, other: Divergence, rows: Rows
+) -> None:
+    assert close(divergence.value(*rows), factor * other.value(*rows))
 
 
-@enough
+@many_examples
 @any_rows
-def test_hellinger_distance_is_a_root(rows: Rows) -> None:
-    assert same(HELLINGER.value(*rows) ** 2, SQUARED_HELLINGER.value(*rows), absolute=0)
+def test_hellinger_distance_is_the_square_root_of_its_square(rows: Rows) -> None:
+    assert close(HELLINGER.value(*rows) ** 2, SQUARED_HELLINGER.value(*rows), absolute=0)
 
 
 @pytest.mark.parametrize("order", [0.3, 0.5, 2, 3])
-@enough
+@many_examples
 @any_rows
-def test_renyi_divergence_is_a_logarithm_of_the_alpha_divergence(order: float, rows: Rows) -> None:
+def test_renyi_divergence_is_a_logarithm_of_alpha_divergence(order: float, rows: Rows) -> None:
     excess = order * (order - 1) * alpha(order).value(*rows)
-    if excess > -0.9 and excess < 1e300:  # beyond, the alpha-divergence has lost the digits
-        assert same(renyi(order).value(*rows), math.log1p(excess) / (order - 1))
+    if excess > -0.9 and excess < 1e300:  # beyond, the alpha divergence has lost its digits
+        assert close(renyi(order).value(*rows), math.log1p(excess) / (order - 1))
 
 
-@enough
+@many_examples
 @any_rows
-def test_the_inequality_of_pinsker_holds(rows: Rows) -> None:
+def test_pinskers_inequality_holds(rows: Rows) -> None:
     """Tsybakov 2009, lemma 2.5."""
     assert at_most(TOTAL_VARIATION.value(*rows), math.sqrt(KL.value(*rows) / 2))
 
 
-@enough
+@many_examples
 @any_rows
-def test_the_inequality_of_bretagnolle_and_huber_holds(rows: Rows) -> None:
+def test_the_bretagnolle_huber_inequality_holds(rows: Rows) -> None:
     """Bretagnolle and Huber 1979; Canonne, "A short note on an inequality between KL and TV" (2022), eq. 3."""
     assert at_most(TOTAL_VARIATION.value(*rows), math.sqrt(-math.expm1(-KL.value(*rows))))
 
 
-@enough
+@many_examples
 @any_rows
-def test_the_inequalities_of_le_cam_hold(rows: Rows) -> None:
-    """Tsybakov 2009, lemma 2.3, with H of half his square: H^2 <= TV <= H sqrt(2 - H^2)."""
+def test_le_cams_inequalities_hold(rows: Rows) -> None:
+    """Tsybakov 2009, lemma 2.3, with H^2 half of his: H^2 <= TV <= H sqrt(2 - H^2)."""
     h, tv = HELLINGER.value(*rows), TOTAL_VARIATION.value(*rows)
     assert at_most(h**2, tv)
     assert at_most(tv, h * math.sqrt(2 - h**2))
 
 
-@enough
+@many_examples
 @any_rows
 def test_renyi_divergence_grows_with_its_order(rows: Rows) -> None:
     """Van Erven and Harremoës 2014, theorem 3."""
@@ -132,30 +136,30 @@ def test_renyi_divergence_grows_with_its_order(rows: Rows) -> None:
 
 
 @pytest.mark.parametrize("order", [0.3, 0.5, 0.8])
-@enough
+@many_examples
 @any_rows
 def test_renyi_divergence_is_skew_symmetric(order: float, rows: Rows) -> None:
     """Van Erven and Harremoës 2014, proposition 2: (1 - a) D_a(p | q) = a D_1-a(q | p)."""
     p, q = rows
-    assert same((1 - order) * renyi(order).value(p, q), order * renyi(1 - order).value(q, p))
+    assert close((1 - order) * renyi(order).value(p, q), order * renyi(1 - order).value(q, p))
 
 
-@enough
+@many_examples
 @any_rows
-def test_jensen_shannon_divergence_lies_between_functions_of_total_variation(rows: Rows) -> None:
-    """Above: Lin 1991, theorem 3, TV being half his V. Below: Pinsker for each of p and q, half as far from m."""
+def test_jensen_shannon_divergence_is_bounded_by_total_variation(rows: Rows) -> None:
+    """Above: Lin 1991, theorem 3, where V = 2 TV. Below: Pinsker's inequality for p and m, and for q and m."""
     js, tv = jensen_shannon(0.5).value(*rows), TOTAL_VARIATION.value(*rows)
     assert at_most(js, tv * math.log(2))
     assert at_most(tv, math.sqrt(2 * js))
 
 
 @pytest.mark.parametrize("beta", [0.01, 0.1, 0.5, 0.9, 0.99])
-@enough
+@many_examples
 @any_rows
-def test_jensen_shannon_divergence_is_below_the_mean_of_any_other_mixture(beta: float, rows: Rows) -> None:
+def test_jensen_shannon_divergence_is_bounded_by_kl_and_jeffreys_divergence(beta: float, rows: Rows) -> None:
     """The mixture m minimises beta KL(p | r) + (1 - beta) KL(q | r) over r, among them q and p (Topsøe 2000, eq. 4).
 
-    By convexity, KL(p | m) <= (1 - beta) KL(p | q) too, which with its mirror image gives the bound by Jeffreys'.
+    By convexity, KL(p | m) <= (1 - beta) KL(p | q); with its mirror image this gives the bound by Jeffreys divergence.
     """
     js = jensen_shannon(beta).value(*rows)
     assert at_most(js, beta * KL.value(*rows))
@@ -166,7 +170,9 @@ def test_jensen_shannon_divergence_is_below_the_mean_of_any_other_mixture(beta: 
 @pytest.mark.parametrize("small", [2**-10, 2**-20, 2**-30])
 @pytest.mark.parametrize("noise", [0.01, 0.3, 2.0])
 @pytest.mark.parametrize("seed", range(3))
-def test_jensen_shannon_divergence_goes_to_those_of_kullback_and_leibler(small: float, noise: float, seed: int) -> None:
+def test_jensen_shannon_divergence_approaches_kl_divergence_for_small_beta(
+    small: float, noise: float, seed: int
+) -> None:
     """KL(p | q) - JS / beta = KL(m | q) / beta, which is between 0 and beta chi2(p | q), as KL <= chi2."""
     p, q = near(10, 1.0, noise, torch.float64, seed)
     missing = KL.value(p, q) - jensen_shannon(small).value(p, q) / small
@@ -178,8 +184,8 @@ def test_jensen_shannon_divergence_goes_to_those_of_kullback_and_leibler(small: 
 @pytest.mark.parametrize("noise", [0.01, 0.3, 2.0])
 @pytest.mark.parametrize("step", [1e-2, 1e-4, 1e-6, 1e-8, 1e-10])
 @pytest.mark.parametrize("make", [alpha, renyi])
-def test_orders_close_to_1_give_nearly_the_kullback_leibler_divergence(
-    make: Callable[[float], Member], step: float, noise: float
+def test_alpha_and_renyi_divergence_of_orders_close_to_1_are_nearly_kl_divergence(
+    make: Callable[[float], Divergence], step: float, noise: float
 ) -> None:
     p, q = near(10, 1.0, noise, torch.float64)
     below, kl, above = make(1 - step).value(p, q), KL.value(p, q), make(1 + step).value(p, q)
@@ -192,27 +198,41 @@ COUNTS = st.integers(0, 40) | st.integers(0, 3)
 
 @st.composite
 def mergeable(draw: st.DrawFn) -> tuple[Tensor, Tensor, Tensor]:
-    """Counts of p and of q, some of them 0, and the cell that each class is merged into."""
+    """Counts for p and q, some of them 0, and the cell that each class is merged into."""
     classes = draw(st.integers(2, 10))
     p, q = (draw(st.lists(COUNTS, min_size=classes, max_size=classes).filter(any)) for _ in "pq")
     cells = draw(st.lists(st.integers(0, 3), min_size=classes, max_size=classes))
     return torch.tensor(p), torch.tensor(q), torch.tensor(cells)
 
 
-@pytest.mark.parametrize("member", DIVERGENCES, ids=str)
+@pytest.mark.parametrize("divergence", ZERO_IF_EQUAL, ids=str)
 @settings(deadline=None, max_examples=60)
 @given(problem=mergeable())
-def test_merging_classes_never_adds(member: Member, problem: tuple[Tensor, Tensor, Tensor]) -> None:
+def test_merging_classes_never_increases_a_divergence(
+    divergence: Divergence, problem: tuple[Tensor, Tensor, Tensor]
+) -> None:
     """The data-processing inequality: Csiszár 1967; for Rényi's, van Erven and Harremoës 2014, theorem 1."""
     p, q, cells = problem
-    merged = (torch.zeros(4, dtype=torch.int64).index_add(0, cells, x) for x in (p, q))
-    assert at_most(member.value(*merged, False), member.value(p, q, False))
+    merged_p, merged_q = (torch.zeros(4, dtype=torch.int64).index_add(0, cells, x) for x in (p, q))
+    assert at_most(divergence.value(merged_p, merged_q, False), divergence.value(p, q, False))
 
 
-@pytest.mark.parametrize("member", DIVERGENCES, ids=str)
+@pytest.mark.parametrize("divergence", ZERO_IF_EQUAL, ids=str)
 @settings(deadline=None, max_examples=30)
 @given(rows=logit_pairs(), seed=st.integers(0, 99))
-def test_the_order_of_the_classes_and_classes_of_no_mass_do_not_matter(member: Member, rows: Rows, seed: int) -> None:
+def test_permuted_classes_and_added_classes_without_mass_do_not_matter(
+    divergence: Divergence, rows: Rows, seed: int
+) -> None:
     order = torch.randperm(len(rows[0]) + 2, generator=torch.Generator().manual_seed(seed))
     p, q = (torch.cat([x, torch.full((2,), -math.inf)])[order] for x in rows)
-    assert same(member.value(p, q), member.value(*rows))
+    assert close(divergence.value(p, q), divergence.value(*rows))
+
+
+@settings(deadline=None, max_examples=200)
+@given(rows=logit_pairs())
+def test_kl_divergence_is_cross_entropy_minus_entropy(rows: Rows) -> None:
+    kl, h, ce = (divergence.value(*rows) for divergence in (KL, ENTROPY, CROSS_ENTROPY))
+    rounding = 2 * len(rows[0]) * math.ulp(ce)  # of three sums, and of the terms of one
+    underflow = 1e-300  # the smallest normal number stands for probabilities that underflow
+    assert ce == kl == math.inf or abs(kl - (ce - h)) <= max(rounding, underflow)
+    assert CROSS_ENTROPY.value(rows[0], rows[0]) == ENTROPY.value(rows[0], rows[0]) == pytest.approx(h, rel=rounding)

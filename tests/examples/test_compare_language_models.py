@@ -1,11 +1,11 @@
-"""The example that compares language models, with models of two layers made here."""
+"""The example that compares language models, with small models of two layers."""
 
 import copy
 import importlib.util
 import weakref
-from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 import torch
@@ -15,6 +15,9 @@ from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM, Pr
 
 from tests.support import ROOT
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+Model = Any  # the types of transformers are not read
 CLASSES = 256  # bytes
 
 
@@ -30,17 +33,8 @@ def script() -> ModuleType:
 example = script()
 
 
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    """So small matrices take many times as long on two threads, where other programs want the cores too."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 @pytest.fixture(scope="module")
-def reference() -> nn.Module:
+def reference() -> Model:
     torch.manual_seed(0)
     heads = {"num_attention_heads": 2, "num_key_value_heads": 1}
     sizes = {"hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 2, "vocab_size": CLASSES}
@@ -53,8 +47,8 @@ def sequences() -> Tensor:
 
 
 @pytest.fixture(scope="module")
-def folder(reference: nn.Module, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The reference in files, with a tokenizer for which each byte is a token."""
+def folder(reference: Model, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the reference model and a tokenizer for which each byte is a token."""
     path = tmp_path_factory.mktemp("reference")
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     tokenizer = Tokenizer(models.BPE({byte: i for i, byte in enumerate(alphabet)}, []))
@@ -65,15 +59,13 @@ def folder(reference: nn.Module, tmp_path_factory: pytest.TempPathFactory) -> Pa
     return path
 
 
-def test_a_model_is_at_no_distance_from_itself(reference: nn.Module, sequences: Tensor) -> None:
+def test_a_model_has_no_divergence_from_itself(reference: Model, sequences: Tensor) -> None:
     values = example.compare(reference, example.run(copy.deepcopy(reference)), sequences).to_dict()
     assert values["kl_max"] == 0 and values["top_1_agreement"] == 1 and values["delta_p_rms"] == 0
 
 
 @pytest.mark.parametrize("batch", [1, 2, 5])
-def test_each_token_but_the_first_of_a_sequence_is_the_target_of_one_row(
-    reference: nn.Module, sequences: Tensor, batch: int
-) -> None:
+def test_each_token_except_the_first_is_the_target_of_one_row(reference: Model, sequences: Tensor, batch: int) -> None:
     rounded = example.round_weights(reference, 4, 32)
     values = example.compare(reference, example.run(rounded), sequences, batch).to_dict()
     with torch.no_grad():
@@ -85,7 +77,7 @@ def test_each_token_but_the_first_of_a_sequence_is_the_target_of_one_row(
     assert values["perplexity_q"] == pytest.approx(loss.exp().item(), rel=1e-5)
 
 
-def test_no_logits_outlive_their_batch(reference: nn.Module, sequences: Tensor) -> None:
+def test_logits_are_freed_after_their_batch(reference: Model, sequences: Tensor) -> None:
     seen: list[weakref.ref[Tensor]] = []
 
     def logits(_: Tensor, p: Tensor) -> Tensor:
@@ -97,7 +89,7 @@ def test_no_logits_outlive_their_batch(reference: nn.Module, sequences: Tensor) 
     assert len(seen) == len(sequences)
 
 
-def test_fewer_bits_are_farther_away(reference: nn.Module, sequences: Tensor) -> None:
+def test_fewer_bits_give_a_larger_divergence(reference: Model, sequences: Tensor) -> None:
     means = [
         example.compare(reference, make(reference), sequences).to_dict()["kl_mean"]
         for make in (example.run, example.ROUNDINGS["int8"][1], example.ROUNDINGS["int4"][1])
@@ -106,8 +98,8 @@ def test_fewer_bits_are_farther_away(reference: nn.Module, sequences: Tensor) ->
 
 
 @pytest.mark.parametrize(("bits", "group"), [(8, None), (4, 32), (4, 40)])
-def test_a_rounded_weight_is_a_whole_number_of_steps_and_at_most_half_a_step_away(
-    reference: nn.Module, bits: int, group: int | None
+def test_a_rounded_weight_is_a_multiple_of_the_step_and_at_most_half_a_step_away(
+    reference: Model, bits: int, group: int | None
 ) -> None:
     rounded = dict(example.round_weights(reference, bits, group).named_parameters())
     for name, weight in reference.named_parameters():
@@ -121,40 +113,40 @@ def test_a_rounded_weight_is_a_whole_number_of_steps_and_at_most_half_a_step_awa
             assert ((before - after).abs() <= step * (0.5 + 1e-4)).all()
 
 
-def test_a_row_of_zeros_stays_so() -> None:
+def test_a_row_of_zeros_is_not_changed_by_rounding() -> None:
     assert torch.equal(example.round_rows(torch.zeros(2, 3), 7), torch.zeros(2, 3))
 
 
-def test_a_model_without_linear_layers_is_refused(reference: nn.Module) -> None:
+def test_a_model_without_linear_layers_is_refused(reference: Model) -> None:
     model = copy.deepcopy(reference)
     model.model.layers = nn.ModuleList()
     with pytest.raises(ValueError, match=r"layers of torch\.nn\.Linear"):
         example.round_weights(model, 8)
 
 
-def test_all_in_bfloat16_is_the_model_that_loads_so(reference: nn.Module, sequences: Tensor, folder: Path) -> None:
+def test_all_in_bfloat16_is_the_model_loaded_in_bfloat16(reference: Model, sequences: Tensor, folder: Path) -> None:
     loaded = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.bfloat16)
     assert torch.equal(example.to_bfloat16(reference)(sequences).logits, loaded(sequences).logits)
 
 
 @pytest.fixture(scope="module")
-def padded(reference: nn.Module) -> nn.Module:
-    """The reference with eight more classes, which no token has."""
+def padded(reference: Model) -> Model:
+    """The reference with eight padded classes."""
     model = copy.deepcopy(reference)
     model.resize_token_embeddings(CLASSES + 8, mean_resizing=False)
     return model
 
 
-def test_padded_classes_do_not_count_and_are_spoken_of(
-    reference: nn.Module, padded: nn.Module, sequences: Tensor, capsys: pytest.CaptureFixture[str]
+def test_padded_classes_are_ignored_and_reported(
+    reference: Model, padded: Model, sequences: Tensor, capsys: pytest.CaptureFixture[str]
 ) -> None:
     values = example.compare(reference, example.run(padded), sequences, name="padded").to_dict()
-    assert values["kl_max"] < 1e-9  # another size of matrix may be summed in another order, in float32
-    assert "padded: p has 256 classes, q 264: the first 256 count" in capsys.readouterr().out
+    assert values["kl_max"] < 1e-9  # float32 sums may differ in order for matrices of another size
+    assert "padded: p has 256 classes, q has 264: the first 256 count" in capsys.readouterr().out
 
 
-def test_candidates_stand_side_by_side_and_in_one_plot(
-    padded: nn.Module, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+def test_candidates_share_one_table_and_one_plot(
+    padded: Model, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     candidate, text, plot = tmp_path / "candidate", tmp_path / "text.txt", tmp_path / "new" / "plot.png"
@@ -173,7 +165,7 @@ def test_candidates_stand_side_by_side_and_in_one_plot(
     assert plot.read_bytes().startswith(b"\x89PNG")
 
 
-def test_too_short_a_text_is_said_to_be_so(folder: Path) -> None:
+def test_a_text_that_is_too_short_is_refused(folder: Path) -> None:
     with pytest.raises(SystemExit, match="one sequence of 256 tokens"):
         example.tokens(str(folder), "short", 2048, 256)
 
@@ -181,19 +173,17 @@ def test_too_short_a_text_is_said_to_be_so(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("given", "rounded"), [([], list(example.ROUNDINGS)), (["--candidate", "a"], []), (["--round", "int8"], ["int8"])]
 )
-def test_the_reference_is_rounded_if_there_is_no_candidate_or_if_asked_for(
-    given: list[str], rounded: list[str]
-) -> None:
+def test_the_reference_is_rounded_without_a_candidate_or_on_request(given: list[str], rounded: list[str]) -> None:
     assert example.arguments(["--reference", "p", *given]).round == rounded
 
 
 @pytest.mark.parametrize("label", [None, "itself"])
-def test_a_model_compared_with_itself_has_a_plot(reference: nn.Module, sequences: Tensor, label: str | None) -> None:
+def test_a_model_compared_with_itself_has_a_plot(reference: Model, sequences: Tensor, label: str | None) -> None:
     report = example.compare(reference, example.run(reference), sequences)
     figure, _ = report.plot(label=label)
     figure.canvas.draw()
 
 
-def test_no_change_of_probability_has_no_error(reference: nn.Module, sequences: Tensor) -> None:
+def test_no_change_of_probability_has_no_error(reference: Model, sequences: Tensor) -> None:
     values = example.compare(reference, example.run(reference), sequences).to_dict()
     assert values["delta_p_rms_standard_error"] == 0 and values["delta_p_rms_clustered_standard_error"] == 0

@@ -1,4 +1,4 @@
-"""Tensors that are not what they were announced to be: an error where that is sure, one warning where it is likely."""
+"""Inputs passed on the wrong scale: an error if they certainly are, one warning if they probably are."""
 
 import warnings
 from collections.abc import Callable
@@ -17,7 +17,7 @@ from torchdivergence import (
 )
 
 LOGITS = 3 * torch.randn(2, 20, 7, generator=torch.Generator().manual_seed(0))
-PROBABILITIES, LOGARITHMS = LOGITS.softmax(-1), LOGITS.log_softmax(-1)
+PROBABILITIES, LOG_PROBABILITIES = LOGITS.softmax(-1), LOGITS.log_softmax(-1)
 
 MAKE: dict[str, Callable[..., Any]] = {
     "metric": KLDivergence,
@@ -30,12 +30,12 @@ MAKE: dict[str, Callable[..., Any]] = {
 
 @pytest.mark.parametrize("call", ["update", "forward"])
 @pytest.mark.parametrize("name", MAKE)
-def test_log_probabilities_for_probabilities_are_refused_and_nothing_is_lost(name: str, call: str) -> None:
+def test_log_probabilities_passed_as_probabilities_are_refused_and_change_nothing(name: str, call: str) -> None:
     metric, plain = MAKE[name](log_prob=(False, False)), MAKE[name](log_prob=(False, False))
     with pytest.raises(
-        ValueError, match=r"p was announced as probabilities .* these are log-probabilities. Write log_prob"
+        ValueError, match=r"p was passed as probabilities .* these are log-probabilities. Write log_prob"
     ):
-        getattr(metric, call)(*LOGARITHMS)
+        getattr(metric, call)(*LOG_PROBABILITIES)
     for one in (metric, plain):
         one.update(*PROBABILITIES)
     values, expected = ([x] if isinstance(x := one.compute(), Tensor) else list(x.values()) for one in (metric, plain))
@@ -45,16 +45,16 @@ def test_log_probabilities_for_probabilities_are_refused_and_nothing_is_lost(nam
 @pytest.mark.parametrize(
     ("rows", "log_prob", "text"),
     [
-        (PROBABILITIES, True, "p was announced as log-prob.* sum to 1"),
-        (PROBABILITIES.bfloat16(), True, "p was announced as log-prob.* sum to 1"),
-        (LOGITS, False, "p was announced as probabilities .* If these are logits, write log_prob=True"),
-        (torch.stack([LOGITS[0], PROBABILITIES[1]]), True, "q was announced as log-prob.* sum to 1"),
-        (torch.stack([PROBABILITIES[0], LOGITS[1]]), (True, False), "p was announced as log-prob.* sum to 1"),
+        (PROBABILITIES, True, r"p was passed as log-prob.* sum to 1"),
+        (PROBABILITIES.bfloat16(), True, r"p was passed as log-prob.* sum to 1"),
+        (LOGITS, False, r"p was passed as probabilities .* If these are logits, write log_prob=True"),
+        (torch.stack([LOGITS[0], PROBABILITIES[1]]), True, r"q was passed as log-prob.* sum to 1"),
+        (torch.stack([PROBABILITIES[0], LOGITS[1]]), (True, False), r"p was passed as log-prob.* sum to 1"),
     ],
     ids=["probabilities", "rounded", "logits", "q alone", "swapped"],
 )
 @pytest.mark.parametrize("name", MAKE)
-def test_what_is_likely_a_mistake_is_warned_of_once(name: str, rows: Tensor, log_prob: Any, text: str) -> None:
+def test_inputs_on_a_probably_wrong_scale_are_warned_of_once(name: str, rows: Tensor, log_prob: Any, text: str) -> None:
     metric = MAKE[name](log_prob=log_prob)
     with pytest.warns(UserWarning, match=text) as caught:
         metric.update(*rows)
@@ -70,31 +70,21 @@ def test_what_is_likely_a_mistake_is_warned_of_once(name: str, rows: Tensor, log
     ("rows", "log_prob"),
     [
         (LOGITS, True),
-        (LOGARITHMS, True),
+        (LOG_PROBABILITIES, True),
         (PROBABILITIES, False),
-        (torch.stack([PROBABILITIES[0], LOGARITHMS[1]]), (False, True)),
+        (torch.stack([PROBABILITIES[0], LOG_PROBABILITIES[1]]), (False, True)),
         (torch.zeros(2, 3, 5), True),
         (torch.ones(2, 3, 1), True),
         (torch.eye(5).expand(2, 5, 5), False),
     ],
-    ids=["logits", "logarithms", "probabilities", "a pair", "zeros", "one class", "one-hot"],
+    ids=["logits", "log-probabilities", "probabilities", "a pair", "zeros", "one class", "one-hot"],
 )
 @pytest.mark.parametrize("name", MAKE)
-def test_what_is_right_is_not_suspected(name: str, rows: Tensor, log_prob: Any) -> None:
+def test_inputs_on_the_right_scale_raise_no_warning(name: str, rows: Tensor, log_prob: Any) -> None:
     MAKE[name](log_prob=log_prob).update(*rows)
 
 
-@pytest.mark.parametrize(("dim", "shape"), [(-1, (4, 6)), (1, (4, 6, 3)), (-1, (6,))])
-@pytest.mark.parametrize("log_prob", [False, True])
-def test_indices_of_classes_are_refused_with_what_to_write(dim: int, shape: tuple[int, ...], log_prob: bool) -> None:
-    p = torch.randn(shape).softmax(dim)
-    index = torch.zeros([size for i, size in enumerate(shape) if i != dim % len(shape)], dtype=torch.long)
-    for args, name in (((p, index), "q"), ((index, p), "p")):
-        with pytest.raises(ValueError, match=rf"write torch.nn.functional.one_hot\({name}, 6\) and log_prob=False"):
-            KLDivergence(log_prob, dim=dim).update(*args)
-
-
-def test_rows_of_weight_zero_are_not_looked_at() -> None:
+def test_rows_of_weight_zero_are_not_checked() -> None:
     p = torch.cat([torch.full((8, 7), -1.0), PROBABILITIES[0]])
     weights = torch.arange(28) >= 8
     metric, plain = KLDivergence(), KLDivergence()
@@ -104,12 +94,12 @@ def test_rows_of_weight_zero_are_not_looked_at() -> None:
     metric = KLDivergence()
     metric.update(p[:8], p[:8], weights[:8])
     with pytest.raises(ValueError, match="these are log-probabilities"):
-        metric.update(*LOGARITHMS)
+        metric.update(*LOG_PROBABILITIES)
 
 
-def test_where_invalid_rows_are_to_be_left_out_nothing_is_refused() -> None:
+def test_under_nan_policy_omit_wrong_scales_are_only_warned_of() -> None:
     metric = KLDivergence(nan_policy="omit")
     with pytest.warns(UserWarning, match="these are log-probabilities"):
-        metric.update(*LOGARITHMS)
+        metric.update(*LOG_PROBABILITIES)
     metric.update(*PROBABILITIES)
     assert metric.n_invalid == 20

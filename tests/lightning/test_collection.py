@@ -1,4 +1,4 @@
-"""A DivergenceCollection under Lightning: log_dict logs each value, exactly, on step and on epoch."""
+"""A DivergenceCollection under Lightning."""
 
 from typing import Any
 
@@ -8,8 +8,8 @@ from lightning.pytorch import LightningModule, Trainer
 from torch import Tensor
 from torch.utils.data import DataLoader, TensorDataset
 
+from tests.support.helpers import assert_same_bits
 from tests.support.lightning_student import IGNORED, OPTIONS
-from tests.support.merge_laws import assert_same_bits
 from torchdivergence import DivergenceCollection, Entropy, JensenShannonDivergence, KLDivergence
 from torchdivergence.functional import entropy, jensen_shannon_divergence, kl_divergence
 
@@ -19,7 +19,7 @@ FUNCTIONS = {"kl": kl_divergence, "js": jensen_shannon_divergence, "entropy": en
 
 
 class Comparison(LightningModule):
-    """Compares pairs of logits, and looks on at what is logged."""
+    """Compares pairs of logits and records what is logged at each step."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -46,7 +46,7 @@ class Comparison(LightningModule):
         return torch.optim.SGD(self.parameters(), lr=0.1)
 
 
-def test_log_dict_logs_each_value_on_step_and_on_epoch() -> None:
+def test_log_dict_logs_the_exact_values_on_step_and_on_epoch() -> None:
     p, q = torch.randn(2, 10, 6).unbind()
     module, loader = Comparison(), DataLoader(TensorDataset(p, q), batch_size=4)
     trainer = Trainer(**OPTIONS, max_epochs=2, num_sanity_val_steps=1)

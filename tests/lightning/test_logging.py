@@ -1,4 +1,4 @@
-"""What Lightning logs is the exact value of what the module compared."""
+"""What Lightning logs is the exact value of the batches that the module compared."""
 
 import os
 import subprocess
@@ -12,8 +12,8 @@ from lightning.pytorch import Callback, Trainer
 from torch import Tensor
 
 from tests.support import ROOT
+from tests.support.helpers import assert_same_bits
 from tests.support.lightning_student import IGNORED, OPTIONS, SIZES, Student, batches
-from tests.support.merge_laws import assert_same_bits
 from torchdivergence.functional import kl_divergence
 
 pytestmark = [pytest.mark.filterwarnings(f"ignore:{message}") for message in IGNORED]
@@ -24,33 +24,33 @@ def value(name: str, seen: list[tuple[Tensor, Tensor]]) -> Tensor:
     return kl_divergence(p, q, log_prob=True, reduction="sum" if name == "val/kl" else "mean")
 
 
-class Witness(Callback):
-    """Compares what was logged with what the module saw, wherever Lightning has just logged it."""
+class LogChecker(Callback):
+    """Compares each logged value with the batches of the module as soon as it is logged."""
 
     def __init__(self) -> None:
-        self.looks = {"step": 0, "train": 0, "val": 0, "sanity": 0}
+        self.checks = {"step": 0, "train": 0, "val": 0, "sanity": 0}
 
-    def look(self, trainer: Trainer, what: str, name: str, seen: list[tuple[Tensor, Tensor]]) -> None:
+    def check(self, trainer: Trainer, what: str, name: str, seen: list[tuple[Tensor, Tensor]]) -> None:
         assert_same_bits(trainer.callback_metrics[name], value(name, seen))
-        self.looks[what] += 1
+        self.checks[what] += 1
 
-    def on_train_batch_end(self, trainer: Trainer, module: Student, *_: Any) -> None:
-        self.look(trainer, "step", "train/kl_step", module.seen["train"][-1:])
+    def on_train_batch_end(self, trainer: Trainer, module: Any, *_: Any) -> None:
+        self.check(trainer, "step", "train/kl_step", module.seen["train"][-1:])
 
-    def on_train_end(self, trainer: Trainer, module: Student) -> None:
-        self.look(trainer, "train", "train/kl_epoch", module.seen["train"])
+    def on_train_end(self, trainer: Trainer, module: Any) -> None:
+        self.check(trainer, "train", "train/kl_epoch", module.seen["train"])
 
-    def on_validation_end(self, trainer: Trainer, module: Student) -> None:
+    def on_validation_end(self, trainer: Trainer, module: Any) -> None:
         what = "sanity" if trainer.sanity_checking else "val"
-        self.look(trainer, what, "val/kl", module.seen["val"])
+        self.check(trainer, what, "val/kl", module.seen["val"])
 
 
 @pytest.mark.parametrize("precision", ["32-true", "bf16-true", "bf16-mixed"])
-def test_steps_and_epochs_have_the_exact_value_in_any_precision(precision: str) -> None:
-    witness, student = Witness(), Student()
-    trainer = Trainer(**OPTIONS, max_epochs=2, precision=precision, callbacks=[witness], num_sanity_val_steps=1)
+def test_steps_and_epochs_have_the_exact_value_in_any_precision(precision: Any) -> None:
+    checker, student = LogChecker(), Student()
+    trainer = Trainer(**OPTIONS, max_epochs=2, precision=precision, callbacks=[checker], num_sanity_val_steps=1)
     trainer.fit(student)
-    assert witness.looks == {"step": 6, "train": 1, "val": 2, "sanity": 1}
+    assert checker.checks == {"step": 6, "train": 1, "val": 2, "sanity": 1}
     narrow = torch.float32 if precision == "32-true" else torch.bfloat16
     assert {logits.dtype for _, logits in student.seen["val"]} == {narrow}
 
@@ -66,21 +66,21 @@ class Saver(Callback):
             trainer.save_checkpoint(self.path)
 
 
-class ByIndex(Student):
-    """Its data go by the number of the step, so that a resumed epoch goes on with the next."""
+class IndexedStudent(Student):
+    """Its data are indexed by the step, so that a resumed epoch continues with the next batch."""
 
     def training_step(self, _: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
         return super().training_step(batches("train", 0)[batch_idx], batch_idx)
 
 
-# the data go by the number of the step, and so need no loader that remembers where it was
+# the data are indexed by the step, so no stateful loader is needed
 @pytest.mark.filterwarnings("ignore:You're resuming from a checkpoint that ended before the epoch ended")
-def test_an_epoch_resumed_midway_ends_with_the_same_bits(tmp_path: Path) -> None:
+def test_an_epoch_resumed_midway_logs_the_same_bits(tmp_path: Path) -> None:
     values, steps = [], []
     for checkpoint in (None, tmp_path / "midway.ckpt"):
-        student = ByIndex()
+        student = IndexedStudent()
         student.train_kl.persistent(True)
-        callbacks = [Saver(tmp_path / "midway.ckpt")] if checkpoint is None else []
+        callbacks: list[Callback] = [Saver(tmp_path / "midway.ckpt")] if checkpoint is None else []
         trainer = Trainer(**OPTIONS, max_epochs=1, limit_val_batches=0, callbacks=callbacks)
         trainer.fit(student, ckpt_path=checkpoint)
         values.append(trainer.callback_metrics["train/kl_epoch"])

@@ -1,108 +1,74 @@
-"""A DivergenceCollection gives what its metrics give alone, from one pass and one synchronisation."""
+"""Metrics in collections give the same bits as alone; a DivergenceCollection reads each batch once."""
 
-import copy
-import pickle
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 import torch
-import torch.distributed as dist
 import torchmetrics
 from torch import Tensor
-from torchmetrics.utilities import distributed as torchmetrics_distributed
+from torchmetrics import MetricCollection
 
 import torchdivergence as td
-from tests.support.merge_laws import assert_same_bits
-from tests.support.processes import Ranks
+from tests.support.backends import count_passes
+from tests.support.collected_metrics import batches, separate_values, some_metrics
+from tests.support.definitions import near
+from tests.support.divergences import DIVERGENCES
+from tests.support.helpers import COPIES, Reduction, assert_all_same, assert_same_bits, kl_after, pair
 from torchdivergence import DivergenceCollection, KLDivergence
-from torchdivergence._rows import reference
-
-Batch = tuple[Tensor, ...]
-
-
-def members(**settings: Any) -> dict[str, td.KLDivergence]:
-    made: dict[str, Any] = {
-        name: getattr(td, name)(**settings)
-        for name in ("KLDivergence", "ReverseKLDivergence", "JeffreysDivergence", "JensenShannonDivergence")
-    }
-    made |= {"tv": td.TotalVariationDistance(**settings), "hellinger": td.HellingerDistance(**settings)}
-    made |= {"ce": td.CrossEntropy(**settings), "h": td.Entropy(**settings)}
-    made |= {"renyi": td.RenyiDivergence(0.5, **settings), "bits": KLDivergence(base=2, reduction="sum", **settings)}
-    return made
-
-
-def batches(number: int = 3, rows: int = 5) -> list[Batch]:
-    made = [(torch.randn(rows, 7), torch.randn(rows, 7), torch.rand(rows)) for _ in range(number)]
-    return [(made[0][0], made[0][0], made[0][2]), *made[1:]]  # at first p == q
-
-
-def alone(data: list[Batch], **settings: Any) -> dict[str, Tensor]:
-    made = members(log_prob=True, **settings)
-    for metric in made.values():
-        for args in data:
-            metric.update(*args)
-    return {name: metric.compute() for name, metric in made.items()}
-
-
-def assert_all_same(values: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
-    assert values.keys() == expected.keys()
-    for name, value in values.items():
-        assert_same_bits(value, expected[name])
 
 
 @pytest.mark.parametrize("nan_policy", ["propagate", "omit"])
-def test_each_value_is_that_of_the_metric_alone(nan_policy: str) -> None:
+def test_each_metric_of_a_collection_gives_the_bits_it_gives_alone(nan_policy: str) -> None:
     data = batches()
     if nan_policy == "omit":
         data[1][0][2, 3] = torch.nan
-    collection = DivergenceCollection(members(log_prob=True, nan_policy=nan_policy))
+    collection = DivergenceCollection(some_metrics(log_prob=True, nan_policy=nan_policy))
     for args in data:
         collection.update(*args)
-    assert_all_same(collection.compute(), alone(data, nan_policy=nan_policy))
+    assert_all_same(collection.compute(), separate_values(data, nan_policy=nan_policy))
 
 
-def test_a_plain_collection_is_right_too_beside_other_metrics() -> None:
+def test_a_plain_collection_may_contain_metrics_of_torchmetrics() -> None:
     data = batches()
-    collection = torchmetrics.MetricCollection({**members(log_prob=True), "other": torchmetrics.KLDivergence(True)})
+    collection = MetricCollection({**some_metrics(log_prob=True), "other": torchmetrics.KLDivergence(True)})
     for p, q, weights in data:
         collection.update(p, q, weights=weights)
     values = collection.compute()
     values.pop("other")
-    assert_all_same(values, alone(data))
+    assert_all_same(values, separate_values(data))
 
 
-def test_forward_gives_the_batch_and_takes_it_in() -> None:
+def test_forward_of_a_collection_returns_the_batch_values_and_accumulates() -> None:
     data = batches()
-    collection = DivergenceCollection(members(log_prob=True))
+    collection = DivergenceCollection(some_metrics(log_prob=True))
     for args in data:
-        assert_all_same(collection(*args), alone([args]))
-    assert_all_same(collection.compute(), alone(data))
+        assert_all_same(collection(*args), separate_values([args]))
+    assert_all_same(collection.compute(), separate_values(data))
 
 
-def test_a_batch_is_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    passes = []
-    compare = reference._compare
-    monkeypatch.setattr(reference, "_compare", lambda *args: passes.append(1) or compare(*args))
-    collection = DivergenceCollection(members(log_prob=True))
+def test_a_collection_reads_each_batch_once() -> None:
+    collection = DivergenceCollection(some_metrics(log_prob=True))
     data = batches(2)
-    collection.update(*data[0])
-    collection(*data[1])
+    with count_passes() as passes:
+        collection.update(*data[0])
+        collection(*data[1])
     assert len(passes) == 2
 
 
-@pytest.mark.parametrize("again", [copy.deepcopy, lambda x: pickle.loads(pickle.dumps(x)), lambda x: x.clone()])
-def test_a_copy_goes_on_by_itself(again: Any) -> None:
+@pytest.mark.parametrize("duplicate", COPIES.values(), ids=COPIES.keys())
+def test_a_copied_collection_accumulates_independently(duplicate: Callable[[Any], Any]) -> None:
     data = batches()
-    collection = DivergenceCollection(members(log_prob=True), prefix="val_")
+    collection = DivergenceCollection(some_metrics(log_prob=True), prefix="val_")
     collection.update(*data[0])
-    other = again(collection)
+    other = duplicate(collection)
     for args in data[1:]:
         other.update(*args)
-    assert_all_same(other.compute(), {f"val_{name}": value for name, value in alone(data).items()})
-    assert_all_same(collection.compute(), {f"val_{name}": value for name, value in alone(data[:1]).items()})
+    assert_all_same(other.compute(), {f"val_{name}": value for name, value in separate_values(data).items()})
+    assert_all_same(collection.compute(), {f"val_{name}": value for name, value in separate_values(data[:1]).items()})
 
 
-def test_names_reset_and_metrics_added_later() -> None:
+def test_prefixes_reset_and_added_metrics() -> None:
     collection = DivergenceCollection([KLDivergence()], prefix="a_", postfix="_z")
     collection.add_metrics({"tv": td.TotalVariationDistance()})
     p, q = torch.rand(2, 3, 4).unbind()
@@ -114,80 +80,92 @@ def test_names_reset_and_metrics_added_later() -> None:
 
 
 @pytest.mark.parametrize("call", ["update", "forward"])
-def test_a_refused_batch_changes_nothing(call: str) -> None:
+def test_a_batch_refused_by_a_collection_changes_nothing(call: str) -> None:
     data = batches()
-    collection = DivergenceCollection(members(log_prob=True))
+    collection = DivergenceCollection(some_metrics(log_prob=True))
     collection.update(*data[1])
     with pytest.raises(ValueError, match="same shape"):
         getattr(collection, call)(torch.rand(2, 3), torch.rand(2, 4))
     assert all(metric.update_count == 1 for metric in collection.values())
-    assert_all_same(collection.compute(), alone(data[1:2]))
+    assert_all_same(collection.compute(), separate_values(data[1:2]))
 
 
-def test_metrics_that_do_not_fit_are_refused() -> None:
+def test_a_collection_refuses_other_metrics_and_different_settings() -> None:
     with pytest.raises(TypeError, match=r"got KLDivergence.*MetricCollection"):
         DivergenceCollection([torchmetrics.KLDivergence()])
     with pytest.raises(ValueError, match="the same log_prob, dim and temperature"):
         DivergenceCollection({"a": KLDivergence(), "b": KLDivergence(log_prob=True)})
 
 
-def computed(data: list[Batch], by_metric: bool) -> tuple[dict[str, Tensor], int]:
-    """The values, computed one by one or together; and the number of gatherings."""
-    calls = []
+# MetricCollection shares the state of metrics whose states are equal after the first batch
 
-    def gather(state: Tensor, group: Any = None) -> list[Tensor]:
-        calls.append(state.shape)
-        return torchmetrics_distributed.gather_all_tensors(state, group)
-
-    collection = DivergenceCollection(members(log_prob=True, dist_sync_fn=gather))
-    for args in data:
-        collection.update(*args)
-    values = {n: m.compute() for n, m in collection.items()} if by_metric else collection.compute()
-    return values, len(calls)
+LOG_PROBS: dict[str, bool | tuple[bool, bool]] = {"p and q": False, "logits": True, "logits of q": (False, True)}
 
 
-@pytest.mark.parametrize("by_metric", [True, False])
-@pytest.mark.parametrize("share", [[2, 1], [0, 3]])
-@pytest.mark.filterwarnings("ignore:The ``compute`` method of metric:UserWarning")  # of a rank without rows
-def test_processes_gather_once_for_all_metrics(two_ranks: Ranks, by_metric: bool, share: list[int]) -> None:
-    data = batches()
-    own = [data[: share[0]], data[share[0] :]]
-    for values, gatherings in two_ranks.run(computed, own, [by_metric] * two_ranks.size):
-        assert gatherings == 1
-        assert_all_same(values, alone(data))
+def square_batch(first: bool) -> tuple[Tensor, Tensor]:
+    """A batch for any ``dim``; in the first p = q, as after initialising a student from its teacher."""
+    p, q = torch.rand(2, 4, 4, generator=torch.Generator().manual_seed(7))
+    return (p, p) if first else (p, q)
 
 
-def twice(state: Tensor, group: Any = None) -> list[Tensor]:  # noqa: ARG001
-    return [state, state]
+def many_settings() -> dict[str, Any]:
+    metrics: dict[str, Any] = {
+        f"{name}, {reduction}, dim {dim}, base {base}": KLDivergence(logs, reduction, dim=dim, base=base)
+        for name, logs in LOG_PROBS.items()
+        for reduction in ("mean", "sum", "batchmean", "none")
+        for dim in (0, 1)
+        for base in (None, 2)
+    }
+    return metrics | {"torchmetrics": torchmetrics.KLDivergence()}
 
 
-MIXED: dict[str, dict[str, Any]] = {
-    "all": {},
-    "own": {"sync_on_compute": False},
-    "group": {"process_group": [0]},
-    "gathered otherwise": {"dist_sync_fn": twice},
-    "synced by hand": {"sync_on_compute": False},
-}
+def test_metrics_of_any_settings_give_the_same_bits_in_a_plain_collection() -> None:
+    together, alone = MetricCollection(many_settings()), many_settings()
+    for first in (True, False, False):
+        together.update(*square_batch(first))
+        for metric in alone.values():
+            metric.update(*square_batch(first))
+    values = together.compute()
+    assert values.keys() == alone.keys()
+    for name, metric in alone.items():
+        torch.testing.assert_close(values[name], metric.compute(), rtol=0, atol=0, msg=name)
 
 
-def mixed(alone: bool, data: list[Batch]) -> dict[str, Tensor]:
-    """The values of metrics that differ in how they meet those of the other processes."""
-    metrics = {}
-    for name, settings in MIXED.items():
-        group = dist.new_group(settings["process_group"]) if "process_group" in settings else None
-        metrics[name] = KLDivergence(log_prob=True, reduction="sum", **settings | {"process_group": group})
-    collection = torch.nn.ModuleDict(metrics) if alone else DivergenceCollection(metrics)
-    for args in data:
-        for metric in collection.values():
-            metric.update(*args)
-    collection["synced by hand"].sync()
-    in_group = dist.get_rank() == 0  # another rank may not ask for the value of the group
-    return {name: metric.compute() for name, metric in collection.items() if name != "group" or in_group}
+def test_metrics_of_the_same_state_share_it_in_a_plain_collection() -> None:
+    metrics = MetricCollection({r: KLDivergence(reduction=r) for r in ("mean", "batchmean", "sum")})
+    metrics.update(*pair())
+    assert len(metrics.compute_groups) == 1
 
 
-def test_metrics_that_synchronise_in_different_ways_do_so_in_a_collection_too(two_ranks: Ranks) -> None:
-    data = batches()
-    shares = [data[:2], data[2:]]
-    apart, together = (two_ranks.run(mixed, [alone] * 2, shares) for alone in (True, False))
-    for values, expected in zip(together, apart, strict=True):
-        assert_all_same(values, expected)
+UNITS = {"nats": None, "bits": 2}
+
+
+@pytest.mark.parametrize("reduction", ["mean", "none"])
+@pytest.mark.parametrize("between", ["nothing", "reset"])
+def test_update_and_forward_of_a_plain_collection_may_alternate(reduction: Reduction, between: str) -> None:
+    metrics = MetricCollection({unit: KLDivergence(reduction=reduction, base=b) for unit, b in UNITS.items()})
+    metrics.update(*pair())
+    if between == "reset":
+        metrics.reset()
+    metrics(*pair(seed=1))
+    batches = [pair(seed=1)] if between == "reset" else [pair(), pair(seed=1)]
+    for unit, value in metrics.compute().items():
+        assert_same_bits(value, kl_after(*batches, reduction=reduction, base=UNITS[unit]).compute())
+
+
+LOGITS = near((7, 5, 9), 2.0, 1.0)
+
+
+@pytest.mark.parametrize("reduction", ["mean", "none"])
+@pytest.mark.parametrize("step", ["update", "forward"])
+def test_all_divergences_stay_apart_in_a_plain_collection_after_equal_rows(reduction: str, step: str) -> None:
+    p, q = LOGITS
+    names = [str(d).replace(".", "_") for d in DIVERGENCES]
+    metrics = [d.make(log_prob=True, reduction=reduction) for d in DIVERGENCES]
+    collection = MetricCollection(dict(zip(names, metrics, strict=True)))
+    for batch in ((p, p), (p, q), (q[:2], p[:2])):
+        collection(*batch) if step == "forward" else collection.update(*batch)
+    values, rows = collection.compute(), (torch.cat([p, p, q[:2]]), torch.cat([p, q, p[:2]]))
+    for name, divergence in zip(names, DIVERGENCES, strict=True):
+        expected = divergence.function(*rows, True, reduction, **divergence.parameter)
+        assert_same_bits(values[name], expected.flatten() if reduction == "none" else expected)

@@ -1,10 +1,11 @@
 """The recipes of docs/recipes.md on two processes: each gives the bits of the function over all rows.
 
-The recipes themselves assert that, and that other ways give another number; here they run as they are written.
+The recipes run as written; they assert the same, and that other ways give another value.
 """
 
 import os
 import re
+from typing import Any
 
 import pytest
 import torch
@@ -12,44 +13,44 @@ import torch.distributed as dist
 from torch import Tensor
 
 from tests.support import ROOT
-from tests.support.merge_laws import assert_same_bits
-from tests.support.processes import Ranks
+from tests.support.helpers import assert_same_bits
+from tests.support.processes import ProcessPool
 from torchdivergence.functional import kl_divergence
 
 COMMON = "# Beside other tools"
 RECIPES = ["A loop in plain torch", "Hugging Face Trainer", "Accelerate", "Ignite"]
-ALONE = "The wrappers of torchmetrics"  # see metrics/test_wrappers.py
+SINGLE_PROCESS = "The wrappers of torchmetrics"  # tested in metrics/test_wrappers.py
 
 
 def blocks() -> dict[str, list[str]]:
-    """The Python blocks of each section; those before the first are for all."""
+    """The Python blocks of each section."""
     text = (ROOT / "docs" / "recipes.md").read_text(encoding="utf-8")
     sections = (section.partition("\n") for section in re.split("^## ", text, flags=re.MULTILINE))
     return {title: re.findall("^```python\n(.*?)^```$", body, re.DOTALL | re.MULTILINE) for title, _, body in sections}
 
 
-def cooked(recipe: str) -> tuple[int, list[Tensor], list[Tensor]]:
-    """What a rank has after the recipe: the number of processes, both distributions, and the value of each block."""
+def run_recipe(recipe: str) -> tuple[int, list[Tensor], list[Tensor]]:
+    """The number of processes, p and q, and the value of each block, after the recipe ran on a rank."""
     rank, size = dist.get_rank(), dist.get_world_size()
-    # what a launcher tells its processes, and, for Accelerate, how many threads each may have
-    told = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": size, "LOCAL_WORLD_SIZE": size, "OMP_NUM_THREADS": 1}
-    os.environ.update({name: str(value) for name, value in told.items()})
-    namespace: dict = {}
-    values = []
+    # the environment that a launcher sets, and for Accelerate the number of threads
+    environment = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": size, "LOCAL_WORLD_SIZE": size, "OMP_NUM_THREADS": 1}
+    os.environ.update({name: str(value) for name, value in environment.items()})
+    namespace: dict[str, Any] = {}
+    values: list[Tensor] = []
     for block in blocks()[COMMON] + blocks()[recipe]:
         exec(block, namespace)
         values += [torch.as_tensor(namespace.pop("value"), dtype=torch.float64)] if "value" in namespace else []
     return namespace["world"], list(namespace["everything"]), values
 
 
-def test_every_recipe_is_tried() -> None:
-    assert {title for title, found in blocks().items() if found} == {COMMON, *RECIPES, ALONE}
+def test_every_recipe_is_tested() -> None:
+    assert {title for title, found in blocks().items() if found} == {COMMON, *RECIPES, SINGLE_PROCESS}
 
 
 @pytest.mark.parametrize("recipe", RECIPES)
-def test_a_recipe_gives_two_processes_the_bits_of_the_function_on_all_rows(two_ranks: Ranks, recipe: str) -> None:
-    for world, (p, q), values in two_ranks.run(cooked, [recipe] * two_ranks.size):
-        assert world == two_ranks.size == 2
+def test_a_recipe_gives_the_bits_of_the_function_on_two_processes(two_processes: ProcessPool, recipe: str) -> None:
+    for world, (p, q), values in two_processes.run(run_recipe, [recipe] * two_processes.size):
+        assert world == two_processes.size == 2
         assert values
         for value in values:
             assert_same_bits(value, kl_divergence(p, q, log_prob=True))

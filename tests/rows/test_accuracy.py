@@ -1,52 +1,45 @@
-"""The value of a row of every divergence, against 50-digit arithmetic and other libraries."""
+"""The accuracy of rows, against 50-digit arithmetic."""
 
-import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import cache
-from math import inf
+from itertools import product
 from typing import NamedTuple
 
+import mpmath
 import pytest
 import torch
 from hypothesis import given, settings
-from mpmath import mpf
+from hypothesis import strategies as st
 from torch import Tensor
 
-from tests.support.definitions import distribution, near, relative_error
+from tests.support.definitions import Distribution, distribution, near, relative_error
+from tests.support.definitions import kl_divergence as true_kl
 from tests.support.divergences import (
-    CROSS_ENTROPY,
-    ENTROPY,
-    FAMILY,
-    HELLINGER,
+    DIVERGENCES,
+    FIRST_ORDER,
     KL,
     TOTAL_VARIATION,
-    Member,
-    alpha,
-    renyi,
+    Divergence,
+    every_divergence,
 )
-from tests.support.strategies import FINFO_MIN, logit_pairs
-
-CONTRACT = 2e-6  # relative error for float32, float16 and bfloat16, of values from 1e-9 on
-FLOOR = 1e-9
-EXACT = 1e-12  # that for float64, of values from 1e-6 on
-ROUNDING = 1e-15  # of a share, or of a difference of two logarithms
-FIRST_ORDER = (TOTAL_VARIATION, HELLINGER)  # as delta, where the others are as its square: 1e-3 here is 1e-6 there
-
-every = pytest.mark.parametrize("member", FAMILY, ids=str)
+from tests.support.strategies import logit_pairs, wide_pairs
+from tests.support.tolerances import FLOOR, RELATIVE_ERROR, RELATIVE_ERROR_FLOAT64, ROUNDING
+from torchdivergence.functional import kl_divergence
 
 
 class Pair(NamedTuple):
-    """Two rows, and the distributions that they stand for."""
+    """Two rows and the distributions that they stand for."""
 
     p: Tensor
     q: Tensor
     log_prob: bool
-    shares: tuple[list[mpf], list[mpf]]
+    distributions: tuple[Distribution, Distribution]
 
-    def error(self, member: Member, floor: float) -> float:
-        """The relative error of a member, 0 if the truth is below the floor."""
-        truth = member.of(*self.shares)
-        return relative_error(member.value(self.p, self.q, self.log_prob), truth) if truth >= floor else 0.0
+    def error(self, divergence: Divergence, floor: float = FLOOR) -> float:
+        """The relative error, or 0 if the true value is below the floor."""
+        truth = divergence.truth_of(*self.distributions)
+        return relative_error(divergence.value(self.p, self.q, self.log_prob), truth) if truth >= floor else 0.0
 
 
 def pair(p: Tensor, q: Tensor, log_prob: bool = True) -> Pair:
@@ -54,156 +47,184 @@ def pair(p: Tensor, q: Tensor, log_prob: bool = True) -> Pair:
 
 
 @cache
-def logits(classes: int, spread: float, noise: float, dtype: torch.dtype, seed: int = 0) -> Pair:
+def logits(classes: int, spread: float, noise: float, dtype: torch.dtype = torch.float32, seed: int = 0) -> Pair:
     return pair(*near(classes, spread, noise, dtype, seed))
 
 
 @cache
-def probabilities(classes: int, spread: float, noise: float, dtype: torch.dtype, seed: int = 0) -> Pair:
-    return pair(*(x.softmax(-1) for x in near(classes, spread, noise, dtype, seed)), False)
+def probabilities(classes: int, spread: float, noise: float, dtype: torch.dtype = torch.float32, seed: int = 0) -> Pair:
+    p, q = near(classes, spread, noise, dtype, seed)
+    return pair(p.softmax(-1), q.softmax(-1), False)
 
 
-@every
-@pytest.mark.parametrize(("classes", "seed"), [(2, 0), (2, 1), (2, 2), (3, 0), (3, 1), (10, 0), (200, 0)])
+@cache
+def weights(classes: int, spread: float, noise: float, dtype: torch.dtype = torch.float32, seed: int = 0) -> Pair:
+    """Probabilities that are not normalised."""
+    p, q = near(classes, spread, noise, dtype, seed)
+    return pair(p.exp(), q.exp(), False)
+
+
+SEEDS = [(2, 0), (2, 1), (2, 2), (3, 0), (3, 1), (10, 0), (200, 0)]  # classes, seed
+MORE_SEEDS = [*product((2, 3, 10, 41), range(10)), *product((1000, 4097, 40_000), [0])]
+
+
+@pytest.mark.parametrize(
+    ("divergence", "classes", "seed"),
+    [
+        *((divergence, *case) for divergence in DIVERGENCES for case in SEEDS),
+        *((KL, *case) for case in MORE_SEEDS if case not in SEEDS),
+    ],
+    ids=str,
+)
 @pytest.mark.parametrize("spread", [1.0, 10.0, 30.0])
 @pytest.mark.parametrize("noise", [1e-4, 1e-2, 1.0, 10.0])
-def test_logits_are_accurate(member: Member, classes: int, spread: float, noise: float, seed: int) -> None:
-    assert logits(classes, spread, noise, torch.float32, seed).error(member, FLOOR) <= CONTRACT
+def test_logits_are_accurate(divergence: Divergence, classes: int, spread: float, noise: float, seed: int) -> None:
+    assert logits(classes, spread, noise, seed=seed).error(divergence) <= RELATIVE_ERROR
 
 
-@every
-@pytest.mark.parametrize("noise", [1e-3, 3.0])
-def test_rows_of_many_classes_are_accurate(member: Member, noise: float) -> None:
-    assert logits(4001, 3.0, noise, torch.float32).error(member, FLOOR) <= CONTRACT
+@pytest.mark.parametrize(
+    ("divergence", "classes", "noise"),
+    [*product(DIVERGENCES, [4001], [1e-3, 3.0]), *product([KL], [128_256], [1e-4, 1.0])],
+    ids=str,
+)
+def test_rows_of_many_classes_are_accurate(divergence: Divergence, classes: int, noise: float) -> None:
+    rows = logits(classes, 3.0, noise)
+    assert divergence.truth_of(*rows.distributions) >= FLOOR
+    assert rows.error(divergence) <= RELATIVE_ERROR
 
 
-@every
+@every_divergence
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 @pytest.mark.parametrize("noise", [1e-4, 1e-2, 1.0, 10.0])
 @pytest.mark.parametrize("classes", [2, 200])
-def test_narrow_logits_are_exact_numbers(member: Member, classes: int, noise: float, dtype: torch.dtype) -> None:
-    assert logits(classes, 5.0, noise, dtype).error(member, FLOOR) <= CONTRACT
-
-
-@every
-@pytest.mark.parametrize("classes", [2, 10, 200])
-@pytest.mark.parametrize("noise", [1e-4, 1e-2, 1.0, 10.0])
-def test_probabilities_are_accurate(member: Member, classes: int, noise: float) -> None:
-    assert probabilities(classes, 2.0, noise, torch.float32).error(member, FLOOR) <= CONTRACT
-
-
-@every
-@pytest.mark.parametrize(("classes", "seed"), [(2, 0), (2, 1), (2, 2), (10, 0), (10, 1), (200, 0)])
-@pytest.mark.parametrize("noise", [1e-3, 1e-2, 0.1, 3.0])
-@pytest.mark.parametrize("rows", [logits, probabilities], ids=["logits", "probabilities"])
-@pytest.mark.parametrize("spread", [5.0, 20.0])
-def test_float64_is_accurate_to_1e_12(
-    member: Member, classes: int, spread: float, noise: float, rows: Callable[..., Pair], seed: int
+def test_narrow_logits_are_taken_as_exact(
+    divergence: Divergence, classes: int, noise: float, dtype: torch.dtype
 ) -> None:
-    floor = 1e-3 if member in FIRST_ORDER else 1e-6
-    assert rows(classes, spread, noise, torch.float64, seed).error(member, floor) <= EXACT
+    rows = logits(classes, 5.0, noise, dtype)
+    assert rows.error(divergence) <= RELATIVE_ERROR
+    assert divergence.value(rows.p, rows.q) == divergence.value(rows.p.float(), rows.q.float())
 
 
-@pytest.mark.parametrize("member", FIRST_ORDER, ids=str)
+@every_divergence
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])
+def test_narrow_logits_have_nearly_the_value_of_float64(divergence: Divergence, dtype: torch.dtype) -> None:
+    p, q = near(1000, 3.0, 0.1, dtype)
+    assert divergence.value(p, q) == pytest.approx(divergence.value(p.double(), q.double()), rel=2e-7)
+
+
+@pytest.mark.parametrize(
+    ("divergence", "classes", "noise"),
+    [
+        *product(DIVERGENCES, [2, 10, 200], [1e-4, 1e-2, 1.0, 10.0]),
+        *product([KL], [2, 10, 1000, 40_000], [3e-3, 0.1, 3.0]),
+    ],
+    ids=str,
+)
+def test_probabilities_are_accurate(divergence: Divergence, classes: int, noise: float) -> None:
+    assert probabilities(classes, 2.0, noise).error(divergence) <= RELATIVE_ERROR
+
+
+@pytest.mark.parametrize(
+    ("divergence", "rows", "spread", "noise", "classes", "seed"),
+    [
+        *(
+            (*case, *size)
+            for case in product(DIVERGENCES, [logits, probabilities], [5.0, 20.0], [1e-3, 1e-2, 0.1, 3.0])
+            for size in [(2, 0), (2, 1), (2, 2), (10, 0), (10, 1), (200, 0)]
+        ),
+        *product([KL], [logits, weights], [5.0], [2e-3, 0.1, 3.0], [2, 10, 1000], range(5)),
+    ],
+    ids=lambda x: getattr(x, "__name__", str(x)),
+)
+def test_float64_is_accurate_to_1e_12(
+    divergence: Divergence, rows: Callable[..., Pair], spread: float, noise: float, classes: int, seed: int
+) -> None:
+    floor = 1e-3 if divergence in FIRST_ORDER else 1e-6
+    assert rows(classes, spread, noise, torch.float64, seed).error(divergence, floor) <= RELATIVE_ERROR_FLOAT64
+
+
+@pytest.mark.parametrize("divergence", FIRST_ORDER, ids=str)
 @pytest.mark.parametrize("noise", [1e-8, 1e-7, 1e-6, 1e-5])
 @pytest.mark.parametrize("seed", range(5))
-def test_small_distances_of_float64_have_the_error_of_a_rounding(member: Member, noise: float, seed: int) -> None:
+def test_small_distances_in_float64_are_off_by_a_rounding_error(
+    divergence: Divergence, noise: float, seed: int
+) -> None:
     rows = logits(10, 5.0, noise, torch.float64, seed)
-    assert abs(member.value(rows.p, rows.q) - member.of(*rows.shares)) <= ROUNDING
+    assert abs(divergence.value(rows.p, rows.q) - divergence.truth_of(*rows.distributions)) <= ROUNDING
 
 
-@every
+def test_p_and_q_may_be_counts_and_logits() -> None:
+    counts, some_logits = torch.tensor([3, 0, 5, 8]), torch.tensor([0.5, -1.0, 2.0, 0.0], dtype=torch.bfloat16)
+    truth = true_kl(counts, some_logits, (False, True))
+    assert relative_error(KL.value(counts, some_logits, (False, True)), truth) < 1e-14
+    truth = true_kl(some_logits, counts, (True, False))
+    assert relative_error(KL.value(some_logits, counts, (True, False)), truth) == 0
+
+
+@every_divergence
 @pytest.mark.parametrize("log_prob", [True, False])
 @pytest.mark.parametrize("shared", [0, 1, 6])
-def test_disjoint_or_partly_shared_supports_are_right(member: Member, shared: int, log_prob: bool) -> None:
+def test_disjoint_and_partly_shared_supports_are_accurate(divergence: Divergence, shared: int, log_prob: bool) -> None:
     p, q = (x.softmax(-1) for x in near(21, 2.0, 3.0))
-    p[:7], q[7 + shared : 14] = 0, 0  # 14 to 20 belong to both
+    p[:7], q[7 + shared : 14] = 0, 0  # both are positive in classes 14 to 20
     if not shared:
         q[7:] = 0
     rows = pair(p.log(), q.log()) if log_prob else pair(p, q, False)
-    assert rows.error(member, FLOOR) <= CONTRACT
+    assert rows.error(divergence) <= RELATIVE_ERROR
 
 
-@pytest.mark.parametrize("member", [m for m in FAMILY if m.bound < inf], ids=str)
-def test_disjoint_rows_reach_the_bound_and_none_is_above(member: Member) -> None:
-    p, q = torch.rand(2, 3000, 40, generator=torch.Generator().manual_seed(0), dtype=torch.float64).unbind()
-    p[:, 20:], q[:, :20] = 0, 0
-    values = member.rows(p, q, False)
-    assert values.max() <= member.bound
-    assert values.min() >= member.bound * (1 - EXACT)
-
-
-@every
+@every_divergence
 @settings(deadline=None, max_examples=80)
 @given(rows=logit_pairs())
-def test_any_row_is_right_or_infinite_and_never_nan(member: Member, rows: tuple[Tensor, Tensor]) -> None:
-    value, truth = member.value(*rows), member.truth(*rows)
-    assert 0 <= value <= member.bound
-    assert relative_error(value, truth) <= CONTRACT if truth >= FLOOR else abs(value - truth) <= ROUNDING
+def test_any_row_is_accurate_or_infinite_and_never_nan(divergence: Divergence, rows: tuple[Tensor, Tensor]) -> None:
+    value, truth = divergence.value(*rows), divergence.truth(*rows)
+    assert 0 <= value <= divergence.bound
+    assert relative_error(value, truth) <= RELATIVE_ERROR if truth >= FLOOR else abs(value - truth) <= ROUNDING
 
 
-@pytest.mark.parametrize("member", [m for m in FAMILY if m.compares], ids=str)
-@settings(deadline=None, max_examples=30)
-@given(rows=logit_pairs())
-def test_equal_rows_have_exactly_zero(member: Member, rows: tuple[Tensor, Tensor]) -> None:
-    assert member.value(rows[0], rows[0]) == 0
+@settings(deadline=None, max_examples=300)
+@given(wide_pairs(), st.sampled_from([1.0, 2.0, 3.0, 1024.0]))
+def test_any_row_of_many_classes_is_accurate_or_infinite(rows: tuple[Tensor, Tensor], temperature: float) -> None:
+    p, q = rows
+    truth = true_kl(p.double() / temperature, q.double() / temperature, log_prob=True)
+    value = float(kl_divergence(p, q, True, temperature=temperature))
+    assert value >= 0
+    assert relative_error(value, truth) <= RELATIVE_ERROR if truth >= FLOOR else abs(value - truth) <= 10 * ROUNDING
 
 
-GAPS = [
-    ([0.0, -1000.0], [-1000.0, 0.0]),
-    ([0.0, -1000.0], [0.0, -1709.0]),  # chi-squared: a class of p**2 / q = exp(-291)
-    ([0.0, -1000.0], [0.0, -2000.0]),  # and of 1, though neither p nor q is a number of float64
-    ([0.0, -600.0], [0.0, -1400.0]),
-    ([0.0, -300.0], [0.0, -1000.0]),
-    ([0.0, -300.0, -5.0], [0.0, -900.0, -5.5]),
-    ([0.0, 0.0], [0.0, -1000.0]),
-    ([0.0, FINFO_MIN], [FINFO_MIN, 0.0]),
-    ([0.0, FINFO_MIN], [0.0, -1000.0]),
-    ([0.0, -1000.0], [0.0, FINFO_MIN]),
-    ([0.0, FINFO_MIN, -inf], [0.0, 0.0, 0.0]),
-]
+@pytest.mark.parametrize(
+    ("classes", "top", "step"), [(1000, 0.5, 2**-24), (128_256, 0.5, 2**-24), (128_256, 0.0, 1e-6)]
+)
+def test_rows_that_differ_only_in_their_largest_class_are_accurate(classes: int, top: float, step: float) -> None:
+    p = torch.zeros(classes)
+    p[0] = top
+    q = p.clone()
+    q[0] += step
+    normalized = []
+    for weight in (mpmath.exp(float(x[0])) for x in (p, q)):
+        total = weight + classes - 1
+        normalized.append((weight / total, 1 / total))
+    (p_top, p_rest), (q_top, q_rest) = normalized
+    kl = p_top * mpmath.log(p_top / q_top) + (classes - 1) * p_rest * mpmath.log(p_rest / q_rest)
+    assert relative_error(KL.value(p, q), kl) < RELATIVE_ERROR
+    assert relative_error(TOTAL_VARIATION.value(p, q), abs(p_top - q_top)) < RELATIVE_ERROR
 
 
-@every
-@pytest.mark.parametrize("swapped", [False, True])
-@pytest.mark.parametrize(("p", "q"), GAPS)
-def test_rows_with_large_gaps_are_right(member: Member, p: list[float], q: list[float], swapped: bool) -> None:
-    rows = (torch.tensor(q), torch.tensor(p)) if swapped else (torch.tensor(p), torch.tensor(q))
-    value, truth = member.value(*rows), member.truth(*rows)
-    assert relative_error(value, truth) <= EXACT if truth >= FLOOR else abs(value - truth) <= ROUNDING
+@contextmanager
+def default_dtype(dtype: torch.dtype) -> Iterator[None]:
+    """Set the default dtype, as Lightning does for precision="bf16-true"."""
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(dtype)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(before)
 
 
-@pytest.mark.parametrize("order", [0.01, 0.3, 0.5, 0.9, 1, 1.5, 2, 10])
-@pytest.mark.parametrize("gap", [30.0, 300.0, 700.0, 1000.0, 5000.0])
-def test_renyi_divergence_of_almost_disjoint_rows_is_right(order: float, gap: float) -> None:
-    p, q = torch.tensor([0.0, -gap, -gap]), torch.tensor([-gap, 0.0, -1.0])
-    assert relative_error(renyi(order).value(p, q), renyi(order).truth(p, q)) <= 1e-14
-
-
-STEPS = [-1e-2, -1e-4, -1e-6, -1e-8, -1e-12, 1e-12, 1e-8, 1e-6, 1e-4, 1e-2]
-NEAR_LIMITS = [*(make(1 + step) for make in (alpha, renyi) for step in STEPS), *map(alpha, STEPS)]
-
-
-@pytest.mark.parametrize("member", NEAR_LIMITS, ids=str)
-@pytest.mark.parametrize("noise", [1e-3, 1.0])
-def test_orders_close_to_the_limits_are_accurate(member: Member, noise: float) -> None:
-    rows = logits(10, 2.0, noise, torch.float32)
-    assert member.of(*rows.shares) > FLOOR
-    assert rows.error(member, FLOOR) <= CONTRACT
-
-
-@pytest.mark.parametrize("order", [1e-12, 1e-8, 1e-6, 1e-4, 1e-2])
-@pytest.mark.parametrize("noise", [1e-3, 1.0])
-def test_small_orders_of_renyi_are_accurate(order: float, noise: float) -> None:
-    rows = logits(10, 2.0, noise, torch.float32)  # the value is about the order times the reverse divergence
-    assert rows.error(renyi(order), FLOOR * order) <= CONTRACT
-
-
-@settings(deadline=None, max_examples=200)
-@given(rows=logit_pairs())
-def test_kl_divergence_is_cross_entropy_less_entropy(rows: tuple[Tensor, Tensor]) -> None:
-    kl, h, ce = (m.value(*rows) for m in (KL, ENTROPY, CROSS_ENTROPY))
-    rounding = 2 * len(rows[0]) * math.ulp(ce)  # that of three sums, and of the terms of one
-    underflow = 1e-300  # a share that is no number stands for the smallest normal one
-    assert ce == kl == inf or abs(kl - (ce - h)) <= max(rounding, underflow)
-    assert CROSS_ENTROPY.value(rows[0], rows[0]) == ENTROPY.value(rows[0], rows[0]) == pytest.approx(h, rel=rounding)
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+@pytest.mark.parametrize("classes", [10, 1000])
+def test_the_default_dtype_does_not_matter(dtype: torch.dtype, classes: int) -> None:
+    p, q = near(classes, 3.0, 0.01)
+    expected = KL.value(p, q)
+    with default_dtype(dtype):
+        assert KL.value(p, q) == expected

@@ -1,90 +1,89 @@
-"""Every float there is, thrown at every divergence and both engines of the CPU, and held against the definitions."""
+"""Fuzzing: rows of arbitrary floats and counts, for every divergence and both CPU backends, against the definitions."""
 
-from collections.abc import Iterator
+import math
 from functools import lru_cache
 from itertools import product
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch import Tensor
 
-from tests.support.backends import ENGINES, only
-from tests.support.bulk_definitions import Shares, exactly, truth
-from tests.support.divergences import FAMILY, Member
-from tests.support.fuzzing import Dtypes, counts, pairs
-from tests.support.tolerances import allowed
+from tests.support.backends import BACKENDS, use_backend
+from tests.support.bulk_definitions import NormalizedPair, exactly, truth
+from tests.support.corpus import Row, assert_accurate
+from tests.support.divergences import DIVERGENCES, Divergence
+from tests.support.fuzzing import LARGEST_LOGIT, Dtypes, counts, pairs
+from tests.support.tolerances import allowed_error
 from torchdivergence import DivergenceCollection
 
+pytestmark = [pytest.mark.fuzz, pytest.mark.usefixtures("one_thread")]
+
 LogProb = tuple[bool, bool]
+Floats = npt.NDArray[Any]
 
 HALF, BFLOAT, SINGLE, DOUBLE = torch.float16, torch.bfloat16, torch.float32, torch.float64
 DTYPES = [(HALF, HALF), (BFLOAT, BFLOAT), (SINGLE, SINGLE), (DOUBLE, DOUBLE)]
 DTYPES += [(HALF, SINGLE), (BFLOAT, DOUBLE), (DOUBLE, SINGLE), (SINGLE, BFLOAT)]
-SIZES = {1: 200, 2: 4000, 3: 4000, 17: 1000, 130: 100}  # how many rows of how many classes
-WAYS = list(product([True, False], repeat=2))
+SIZES = {1: 200, 2: 4000, 3: 4000, 17: 1000, 130: 100}  # classes: rows
 TEMPERATURES = [1.0, 3.0, 0.1, 1e5, 1e-5]
-NEAR_THE_END = 1e300  # a sum on its way to a value so large may be infinite
+NEAR_OVERFLOW = 1e300  # intermediate results of larger values may overflow
 
 
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """For so little work others cost time."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
-def values_of(p: Tensor, q: Tensor, log_prob: LogProb, temperature: float = 1.0) -> dict[Member, np.ndarray]:
-    """The value of each row, of every member of the family."""
-    settings = {"log_prob": log_prob, "reduction": "none", "temperature": temperature}
-    metrics = {str(i): member.metric(**member.parameter, **settings) for i, member in enumerate(FAMILY)}
+def values_of(p: Tensor, q: Tensor, log_prob: LogProb, temperature: float = 1.0) -> dict[Divergence, Floats]:
+    """The values of all rows, for every divergence."""
+    read = {"log_prob": log_prob, "reduction": "none", "temperature": temperature}
+    metrics = {str(i): divergence.make(**read) for i, divergence in enumerate(DIVERGENCES)}
     values = DivergenceCollection(metrics)(p, q)
-    return {member: values[str(i)].numpy() for i, member in enumerate(FAMILY)}
+    return {divergence: values[str(i)].numpy() for i, divergence in enumerate(DIVERGENCES)}
 
 
 class Case(NamedTuple):
-    """Rows, and for each member the values by definition and the errors that they may have."""
+    """Rows, and for each divergence their true values and the allowed errors."""
 
     p: Tensor
     q: Tensor
     log_prob: LogProb
     temperature: float
-    truths: dict[Member, tuple[np.ndarray, np.ndarray]]
+    truths: dict[Divergence, tuple[Floats, Floats]]
 
 
-def judged(p: Tensor, q: Tensor, log_prob: LogProb, temperature: float = 1.0) -> Case:
-    shares, truths = Shares(p, q, log_prob, temperature), {}
-    for member in FAMILY:
-        true = truth(member, shares)
-        truths[member] = true, allowed(member, p, q, log_prob, shares, true)
+def case_of(p: Tensor, q: Tensor, log_prob: LogProb, temperature: float = 1.0) -> Case:
+    pair = NormalizedPair(p, q, log_prob, temperature)
+    truths = {}
+    for divergence in DIVERGENCES:
+        true = truth(divergence, pair)
+        truths[divergence] = true, allowed_error(divergence, p, q, log_prob, pair, true)
     return Case(p, q, log_prob, temperature, truths)
 
 
 @lru_cache(len(SIZES) * len(TEMPERATURES))
 def fuzzed(seed: int, rows: int, classes: int, dtypes: Dtypes, log_prob: LogProb, temperature: float) -> Case:
-    """Kept for the other engine."""
-    return judged(*pairs(seed, rows, classes, dtypes, log_prob), log_prob, temperature)
+    """Cached for the other backend."""
+    p, q = pairs(seed, rows, classes, dtypes, log_prob)
+    return case_of(p, q, log_prob, temperature)
 
 
 @np.errstate(invalid="ignore")  # inf - inf
 def wrong_rows(case: Case) -> list[str]:
-    """The rows whose value is not what the definition and the docstring say, told so that they can be written down."""
+    """Descriptions of all rows whose value contradicts the definition or the stated accuracy."""
     p, q, log_prob, temperature, truths = case
     equal = (log_prob[0] == log_prob[1]) & (exactly(p) == exactly(q)).all(-1)
-    found = []
-    for member, value in values_of(p, q, log_prob, temperature).items():
-        true, error = truths[member]
-        off = np.abs(value - true) > error
-        off |= np.isinf(value) != np.isinf(true)
-        off &= ~((value > NEAR_THE_END) & (true > NEAR_THE_END))
-        off |= (np.isnan(value) != np.isnan(true)) | (value < 0) | (value > member.bound)
-        off |= member.compares & equal & (value > 0)
+    found: list[str] = []
+    for divergence, value in values_of(p, q, log_prob, temperature).items():
+        true, error = truths[divergence]
+        wrong = np.abs(value - true) > error
+        wrong |= np.isinf(value) != np.isinf(true)
+        wrong &= ~((value > NEAR_OVERFLOW) & (true > NEAR_OVERFLOW))
+        wrong |= (np.isnan(value) != np.isnan(true)) | (value < 0) | (value > divergence.bound)
+        wrong |= divergence.zero_iff_equal & equal & (value > 0)
         found += [
-            f"{member}: {value[i]!r} is not {true[i]!r}: {_written(p[i])} | {_written(q[i])}"
-            for i in np.flatnonzero(off)
+            f"{divergence}: {value[i]!r} is not {true[i]!r}: {_written(p[i])} | {_written(q[i])}"
+            for i in np.flatnonzero(wrong)
         ]
     return found
 
@@ -93,14 +92,14 @@ def _written(row: Tensor) -> str:
     return " ".join(float(x).hex() for x in row)
 
 
-@pytest.mark.parametrize("log_prob", WAYS, ids=str)
+@pytest.mark.parametrize("log_prob", list(product([True, False], repeat=2)), ids=str)
 @pytest.mark.parametrize("dtypes", DTYPES, ids=str)
-@pytest.mark.parametrize("engine", ENGINES)
-def test_rows_of_any_floats_have_the_value_of_the_definition(engine: str, dtypes: Dtypes, log_prob: LogProb) -> None:
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_rows_of_any_floats_have_the_value_of_the_definition(backend: str, dtypes: Dtypes, log_prob: LogProb) -> None:
     temperatures = TEMPERATURES if all(log_prob) else [1.0]
     for seed, ((classes, rows), temperature) in enumerate(product(SIZES.items(), temperatures)):
         case = fuzzed(seed, rows // len(temperatures), classes, dtypes, log_prob, temperature)
-        with only(engine):
+        with use_backend(backend):
             assert wrong_rows(case) == []
 
 
@@ -108,6 +107,39 @@ def test_rows_of_any_floats_have_the_value_of_the_definition(engine: str, dtypes
 @pytest.mark.parametrize("dtype", [torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64], ids=str)
 def test_rows_of_any_counts_have_the_value_of_the_definition(dtype: torch.dtype, classes: int) -> None:
     p, q = counts(classes, SIZES[classes] // 2, classes, dtype)
-    assert wrong_rows(judged(p, q, (False, False))) == []
-    assert wrong_rows(judged(p, q.float(), (False, False))) == []
-    assert wrong_rows(judged(p, q.double().log(), (False, True))) == []
+    assert wrong_rows(case_of(p, q, (False, False))) == []
+    assert wrong_rows(case_of(p, q.float(), (False, False))) == []
+    assert wrong_rows(case_of(p, q.double().log(), (False, True))) == []
+
+
+@st.composite
+def rows_of_any_floats(draw: st.DrawFn) -> Row:
+    dtypes = [draw(st.sampled_from([HALF, BFLOAT, SINGLE, DOUBLE])) for _ in range(2)]
+    log_prob = draw(st.booleans()), draw(st.booleans())
+    classes = draw(st.integers(1, 4))
+    sides = [
+        draw(st.lists(_floats(dtype, is_log), min_size=classes, max_size=classes))
+        for dtype, is_log in zip(dtypes, log_prob, strict=True)
+    ]
+    if draw(st.booleans()) and log_prob[0] == log_prob[1]:
+        changed = draw(st.integers(0, classes))
+        sides[1] = sides[0][:changed] + sides[1][changed:]
+    p, q = (torch.tensor(x, dtype=DOUBLE).to(dtype) for x, dtype in zip(sides, dtypes, strict=True))
+    return Row(p, q, log_prob, draw(st.sampled_from([1.0, 0.1, 7.0])) if all(log_prob) else 1.0)
+
+
+def _floats(dtype: torch.dtype, is_log: bool) -> st.SearchStrategy[float]:
+    """Logits, or weights whose sum is about 1, for which the stated accuracy holds without a term for their size."""
+    largest = min(float(torch.finfo(dtype).max), LARGEST_LOGIT)
+    invalid = st.sampled_from([math.nan, math.inf, -math.inf])
+    if is_log:
+        return st.one_of(st.floats(-largest, largest), st.floats(-40, 40), st.floats(-1500, 0), invalid)
+    return st.one_of(st.floats(0, 1), st.floats(0, 1), st.floats(0, 1), st.just(1.0), st.floats(-1e-300, 0), invalid)
+
+
+@settings(deadline=None, max_examples=150, derandomize=True)
+@given(row=rows_of_any_floats())
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_row_of_any_floats_has_the_value_of_the_definition(backend: str, row: Row) -> None:
+    with use_backend(backend):
+        assert_accurate(row)

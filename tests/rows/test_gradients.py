@@ -1,4 +1,4 @@
-"""Gradients of every divergence: against finite differences, autograd, and at zeros."""
+"""Gradients, against finite differences, autograd and closed forms, and where p or q is zero."""
 
 import math
 from collections.abc import Callable
@@ -8,10 +8,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from tests.support.divergences import ENTROPY, FAMILY, Member, renyi
+from tests.support.divergences import DIVERGENCES, ENTROPY, KL, Divergence, every_divergence, renyi
+from tests.support.helpers import Reduction
+from torchdivergence import KLDivergence
+from torchdivergence.functional import kl_divergence
 
 inf = math.inf
-every = pytest.mark.parametrize("member", FAMILY, ids=str)
 
 
 def entropy_of(p: Tensor) -> Tensor:
@@ -29,7 +31,7 @@ def alpha(p: Tensor, q: Tensor, order: float) -> Tensor:
     return (p**order * q ** (1 - order) - p) / (order * (order - 1))
 
 
-# what is summed over the classes, of normalised probabilities, as plainly as torch can say it
+# the summands over the classes, for normalised probabilities, as straightforward formulas
 FORMULAS: dict[str, Callable[..., Tensor]] = {
     "KLDivergence": lambda p, q: p * (p / q).log(),
     "ReverseKLDivergence": lambda p, q: q * (q / p).log(),
@@ -46,16 +48,16 @@ FORMULAS: dict[str, Callable[..., Tensor]] = {
 }
 
 
-def plain(member: Member, p: Tensor, q: Tensor, log_prob: tuple[bool, bool]) -> Tensor:
-    """The value by a straightforward formula, for autograd."""
+def plain(divergence: Divergence, p: Tensor, q: Tensor, log_prob: tuple[bool, bool]) -> Tensor:
+    """The value by a straightforward formula, which autograd can differentiate."""
     p, q = (
         x.softmax(-1) if is_log else x / x.sum(-1, keepdim=True) for x, is_log in zip((p, q), log_prob, strict=True)
     )
-    total = FORMULAS[member.metric.__name__](p, q, *member.parameter.values()).sum(-1)
-    if member.metric.__name__ == "HellingerDistance":
+    total = FORMULAS[divergence.name](p, q, *divergence.parameter.values()).sum(-1)
+    if divergence.name == "HellingerDistance":
         return total.sqrt()
-    if member.metric.__name__ == "RenyiDivergence" and member.parameter["alpha"] != 1:
-        return total.log() / (member.parameter["alpha"] - 1)
+    if divergence.name == "RenyiDivergence" and divergence.parameter["alpha"] != 1:
+        return total.log() / (divergence.parameter["alpha"] - 1)
     return total
 
 
@@ -79,50 +81,70 @@ def on_scale(rows: tuple[Tensor, Tensor], log_prob: tuple[bool, bool]) -> tuple[
     return p, q
 
 
-@every
+@every_divergence
 @scales
-def test_gradients_agree_with_finite_differences(member: Member, log_prob: tuple[bool, bool]) -> None:
+def test_gradients_agree_with_finite_differences(divergence: Divergence, log_prob: tuple[bool, bool]) -> None:
     x, y = on_scale(random(4, 5), log_prob)
 
     def value(x: Tensor, y: Tensor) -> Tensor:
-        return member.rows(x, y, log_prob)
+        return divergence.rows(x, y, log_prob)
 
     assert torch.autograd.gradcheck(value, (x.requires_grad_(), y.requires_grad_()))
 
 
-@every
+@every_divergence
 @pytest.mark.parametrize(
     "settings", [{"temperature": 2.0}, {"dim": 0}, {"weights": torch.tensor([0.5, 0.0, 2.0])}], ids=str
 )
-def test_gradients_follow_the_settings(member: Member, settings: dict[str, Any]) -> None:
+def test_gradients_respect_temperature_dim_and_weights(divergence: Divergence, settings: dict[str, Any]) -> None:
     x, y = random(3, 3)
 
     def value(x: Tensor, y: Tensor) -> Tensor:
-        return member.rows(x, y, True, **settings)
+        return divergence.rows(x, y, True, **settings)
 
     assert torch.autograd.gradcheck(value, (x.requires_grad_(), y.requires_grad_()))
 
 
-@every
+@every_divergence
 @scales
 @pytest.mark.parametrize("noise", [0.03, 1.0])
 def test_gradients_agree_with_autograd_through_the_formula(
-    member: Member, log_prob: tuple[bool, bool], noise: float
+    divergence: Divergence, log_prob: tuple[bool, bool], noise: float
 ) -> None:
     x, y = random(8, 300)
     p, q = on_scale((x, x + noise * y), log_prob)
-    ours = gradients(lambda p, q: member.rows(p, q, log_prob), p, q)
-    expected = gradients(lambda p, q: plain(member, p, q, log_prob), p, q)
-    torch.testing.assert_close(ours, expected, rtol=1e-9, atol=1e-14)
+    found = gradients(lambda p, q: divergence.rows(p, q, log_prob), p, q)
+    expected = gradients(lambda p, q: plain(divergence, p, q, log_prob), p, q)
+    torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-14)
 
 
-@every
+CONVERSIONS: dict[str, tuple[bool | tuple[bool, bool], Callable[[Tensor], Tensor], Callable[[Tensor], Tensor]]] = {
+    "logits": (True, lambda x: x, lambda x: x),
+    "probabilities": (False, torch.exp, torch.exp),
+    "mixed": ((False, True), torch.exp, lambda x: x),
+}
+
+
+@pytest.mark.parametrize("scale", CONVERSIONS)
+@pytest.mark.parametrize("reduction", ["mean", "batchmean", "sum", "none"])
+def test_gradients_respect_reduction_and_base(scale: str, reduction: Reduction) -> None:
+    log_prob, convert_p, convert_q = CONVERSIONS[scale]
+    x, y = torch.randn(2, 2, 5, 3, dtype=torch.float64).unbind()
+    weights = torch.rand(2, 3)
+
+    def value(x: Tensor, y: Tensor) -> Tensor:
+        return kl_divergence(convert_p(x), convert_q(y), log_prob, reduction, dim=1, base=2, weights=weights)
+
+    assert torch.autograd.gradcheck(value, (x.requires_grad_(), y.requires_grad_()))
+
+
+@every_divergence
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_gradients_have_the_dtype_of_their_input(member: Member, dtype: torch.dtype) -> None:
+def test_gradients_have_the_dtype_of_their_input(divergence: Divergence, dtype: torch.dtype) -> None:
     p, q = (x.to(dtype) for x in random(8, 30))
-    ours = gradients(member.rows, p, q)
-    expected = gradients(lambda p, q: plain(member, p, q, (True, True)), p.double(), q.double())
-    torch.testing.assert_close(ours, [x.to(dtype) for x in expected])
+    found = gradients(divergence.rows, p, q)
+    expected = gradients(lambda p, q: plain(divergence, p, q, (True, True)), p.double(), q.double())
+    torch.testing.assert_close(found, [x.to(dtype) for x in expected])
 
 
 ZEROS = {
@@ -135,60 +157,77 @@ ZEROS = {
 }
 
 
-@every
+@every_divergence
 @scales
 @pytest.mark.parametrize("zeros", ZEROS)
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
-def test_gradients_at_zeros_are_finite_and_those_of_infinite_rows_are_zero(
-    member: Member, log_prob: tuple[bool, bool], zeros: str, dtype: torch.dtype
+def test_gradients_at_zeros_are_finite_and_zero_if_the_row_is_infinite(
+    divergence: Divergence, log_prob: tuple[bool, bool], zeros: str, dtype: torch.dtype
 ) -> None:
     p, q = (torch.tensor(x, dtype=dtype) for x in ZEROS[zeros])
     p, q = (x.log() if is_log else x for x, is_log in zip((p, q), log_prob, strict=True))
-    grads = gradients(lambda p, q: member.rows(p, q, log_prob), p, q)
+    grads = gradients(lambda p, q: divergence.rows(p, q, log_prob), p, q)
     assert all(grad.isfinite().all() for grad in grads)
-    if member.value(p, q, log_prob) == inf:
+    if divergence.value(p, q, log_prob) == inf:
         assert not any(grad.any() for grad in grads)
     for x, is_log, grad in zip((p, q), log_prob, grads, strict=True):
         if is_log:
-            assert (grad[x == -inf].abs() <= 1e-100).all()  # the root of the smallest share
+            assert (grad[x == -inf].abs() <= 1e-100).all()  # the square root of the smallest probability
 
 
-AT_ZERO = [torch.tensor([0.0, 0.5, 0.3, 0.2], dtype=torch.float64), torch.full((4,), 0.25, dtype=torch.float64)]
-SLOPES = [
-    (member, side)
-    for member in FAMILY
-    for side, rows in enumerate((AT_ZERO, AT_ZERO[::-1]))
-    if member != ENTROPY and member.value(*rows, False) < inf
+def test_gradients_of_kl_divergence_at_zeros_have_their_closed_form() -> None:
+    p = torch.tensor([[0.5, 0.5, 0.0], [0.0, 1.0, 0.0], [0.2, 0.3, 0.5]])
+    q = torch.tensor([[0.2, 0.3, 0.5], [0.5, 0.5, 0.0], [0.5, 0.5, 0.0]])
+    grad_p, grad_q = gradients(lambda p, q: kl_divergence(p, q, reduction="none"), p, q)
+    assert grad_p.isfinite().all() and grad_q.isfinite().all()
+    torch.testing.assert_close(grad_q[0], torch.tensor([1 - 0.5 / 0.2, 1 - 0.5 / 0.3, 1.0]))
+    assert not grad_p[2].any() and not grad_q[2].any()  # an infinite row
+
+
+def test_gradients_of_masked_logits_are_exactly_zero_at_the_mask() -> None:
+    mask = torch.tensor([[0.0, 0.0, -inf, 0.0], [-inf, 0.0, 0.0, -inf]])
+    x, y = torch.randn(2, 2, 4)
+    for grad in gradients(lambda x, y: KL.rows(x + mask, y + mask), x, y):
+        assert grad.isfinite().all()
+        assert not grad[mask == -inf].any()
+
+
+AT_ZERO = torch.tensor([0.0, 0.5, 0.3, 0.2], dtype=torch.float64), torch.full((4,), 0.25, dtype=torch.float64)
+FINITE_AT_ZERO = [
+    (divergence, side)
+    for divergence in DIVERGENCES
+    for side, rows in enumerate((AT_ZERO, (AT_ZERO[1], AT_ZERO[0])))
+    if divergence != ENTROPY and divergence.value(*rows, False) < inf
 ]
 
 
-@pytest.mark.parametrize(("member", "side"), SLOPES, ids=str)
-def test_a_slope_at_zero_is_that_at_a_ratio_of_exp_60(member: Member, side: int) -> None:
-    at_zero = AT_ZERO[::-1] if side else AT_ZERO
+@pytest.mark.parametrize(("divergence", "side"), FINITE_AT_ZERO, ids=str)
+def test_a_gradient_at_zero_equals_that_at_a_ratio_of_exp_60(divergence: Divergence, side: int) -> None:
+    at_zero = (AT_ZERO[1], AT_ZERO[0]) if side else AT_ZERO
     close = [x.clone() for x in at_zero]
     close[side][0] = 0.25 * math.exp(-60)
-    ours = gradients(lambda p, q: member.rows(p, q, False), *at_zero)
-    expected = gradients(lambda p, q: plain(member, p, q, (False, False)), *close)
-    torch.testing.assert_close(ours, expected, rtol=1e-6, atol=1e-10)
+    found = gradients(lambda p, q: divergence.rows(p, q, False), *at_zero)
+    expected = gradients(lambda p, q: plain(divergence, p, q, (False, False)), *close)
+    torch.testing.assert_close(found, expected, rtol=1e-6, atol=1e-10)
 
 
-def test_the_slope_of_the_entropy_at_zero_is_that_at_a_ratio_of_exp_minus_60() -> None:
+def test_the_gradient_of_entropy_at_zero_equals_that_at_a_ratio_of_exp_minus_60() -> None:
     grad, _ = gradients(lambda p, q: ENTROPY.rows(p, q, False), *AT_ZERO)
     minus_log_p = 60 - math.log(AT_ZERO[1][0])
     assert grad[0].item() == pytest.approx(minus_log_p - ENTROPY.value(*AT_ZERO, False), rel=1e-12)
 
 
-@every
-def test_gradients_of_left_out_and_of_infinite_rows_are_zero(member: Member) -> None:
+@every_divergence
+def test_gradients_of_rows_of_weight_zero_and_of_infinite_rows_are_zero(divergence: Divergence) -> None:
     p, q = (x.exp() for x in random(3, 4))
     p[0] = math.nan
     p[1], q[1] = torch.tensor([1.0, 1.0, 0.0, 0.0]), torch.tensor([0.0, 0.0, 1.0, 1.0])
     weights = torch.tensor([0.0, 1.0, 1.0])
-    grads = gradients(lambda p, q: member.rows(p, q, False, weights=weights), p, q)
+    grads = gradients(lambda p, q: divergence.rows(p, q, False, weights=weights), p, q)
     assert not any(grad[0].any() for grad in grads)
-    if member.rows(p, q, False)[1] == inf:
+    if divergence.rows(p, q, False)[1] == inf:
         assert not any(grad[1].any() for grad in grads)
-    alone = gradients(lambda p, q: member.rows(p, q, False), p[2:], q[2:])
+    alone = gradients(lambda p, q: divergence.rows(p, q, False), p[2:], q[2:])
     assert all(torch.equal(grad[2:], x) for grad, x in zip(grads, alone, strict=True))
 
 
@@ -200,20 +239,30 @@ def renyi_by_logsumexp(p: Tensor, q: Tensor, order: float) -> Tensor:
 @pytest.mark.parametrize("order", [0.3, 0.5, 2, 3])
 @pytest.mark.parametrize("gap", [10.0, 100.0, 500.0, 1000.0, 3000.0])
 @pytest.mark.parametrize("rows", [([0, -1], [-1, 0]), ([0, -1], [0, -3]), ([0, 0], [0, -1]), ([0, -0.3], [0, -1])])
-def test_renyi_gradients_of_almost_disjoint_rows_are_right(
+def test_gradients_of_renyi_divergence_of_almost_disjoint_rows_are_accurate(
     order: float, gap: float, rows: tuple[list[float], list[float]]
 ) -> None:
     p, q = (torch.tensor([*row, -0.01], dtype=torch.float64) * gap for row in rows)
-    ours = gradients(renyi(order).rows, p, q)
+    found = gradients(renyi(order).rows, p, q)
     expected = gradients(lambda p, q: renyi_by_logsumexp(p, q, order), p, q)
-    torch.testing.assert_close(ours, expected, rtol=1e-9, atol=1e-12)
+    torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-12)
 
 
-@every
+@every_divergence
 @pytest.mark.parametrize("gap", [100.0, 700.0, 1000.0, 3000.0])
 @pytest.mark.parametrize("rows", [([0, -1], [-1, 0]), ([0, -1], [0, -3]), ([0, 0], [0, -1]), ([0, -0.3], [0, -1])])
-def test_gradients_of_rows_with_large_gaps_are_finite(
-    member: Member, gap: float, rows: tuple[list[float], list[float]]
+def test_gradients_of_logits_with_large_gaps_are_finite(
+    divergence: Divergence, gap: float, rows: tuple[list[float], list[float]]
 ) -> None:
     p, q = (torch.tensor(row, dtype=torch.float64) * gap for row in rows)
-    assert all(grad.isfinite().all() for grad in gradients(member.rows, p, q))
+    assert all(grad.isfinite().all() for grad in gradients(divergence.rows, p, q))
+
+
+def test_without_gradients_there_is_no_graph() -> None:
+    p, q = (x.requires_grad_() for x in torch.randn(2, 4, 6, 9).unbind())
+    with torch.no_grad():
+        assert kl_divergence(p, q, True).grad_fn is None
+    metric = KLDivergence(log_prob=True)
+    metric.update(p, q)
+    assert metric.compute().grad_fn is None
+    assert metric(p, q).grad_fn is None

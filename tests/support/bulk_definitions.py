@@ -1,54 +1,57 @@
-"""Every divergence by its definition, for many rows at once, in numbers of 80 bits.
+"""All divergences by their definitions, for many rows at once, in 80-bit floats.
 
-Their mantissa has 64 bits: a term is off by about 2**-64 = 5e-20 of a share, and so is a sum, which has up to 1e-18 to
-spare where float64 promises 1e-12 of 1e-6. That is enough to acquit a row, and not to find it guilty: a row that
-disagrees is to be tried again with 50 digits. The exponent has 15 bits, so no share that counts is rounded to 0.
+Their mantissa has 64 bits: a term is off by about 2**-64 = 5e-20 of a probability, and a sum by less than 1e-18, which
+is 1e-12 of 1e-6. So a value that agrees is right; one that disagrees has to be checked again with 50 digits. The
+exponent has 15 bits, so no probability that matters underflows.
 """
 
 from functools import cached_property
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from torch import Tensor
 
-import tests.support.all_definitions as definitions
-from tests.support.divergences import Member
+from tests.support import definitions
+from tests.support.divergences import Divergence
 
-Long = np.ndarray  # of np.longdouble
+Long = npt.NDArray[np.longdouble]
+Bools = npt.NDArray[np.bool_]
 LARGEST = np.finfo(np.float64).max
 
 
-class Shares:
-    """Two normalised distributions of each row, and their logarithms; 0 shares have the logarithm -inf."""
+class NormalizedPair:
+    """Normalised p and q of each row, and their logarithms."""
 
     def __init__(self, p: Tensor, q: Tensor, log_prob: tuple[bool, bool], temperature: float = 1.0) -> None:
-        sides = [_side(x, is_log, np.longdouble(temperature)) for x, is_log in zip((p, q), log_prob, strict=True)]
-        (self.log_p, of_p), (self.log_q, of_q) = sides
-        self.valid = of_p & of_q
+        sides = [_normalized(x, is_log, np.longdouble(temperature)) for x, is_log in zip((p, q), log_prob, strict=True)]
+        (self.log_p, p_is_valid), (self.log_q, q_is_valid) = sides
+        self.valid = p_is_valid & q_is_valid
         with np.errstate(under="ignore"):
             self.p, self.q = np.exp(self.log_p), np.exp(self.log_q)
         self.in_p, self.in_q = self.log_p > -np.inf, self.log_q > -np.inf
 
     @cached_property
-    def delta(self) -> Long:
-        """The logarithm of p / q where both are; 0 elsewhere."""
+    def log_ratio(self) -> Long:
+        """The logarithm of p / q where both are positive; 0 elsewhere."""
         return np.where(self.in_p & self.in_q, self.log_p - self.log_q, 0)
 
     @cached_property
-    def swapped(self) -> "Shares":
-        other = object.__new__(Shares)
+    def swapped(self) -> "NormalizedPair":
+        other = object.__new__(NormalizedPair)
         other.log_p, other.log_q, other.p, other.q = self.log_q, self.log_p, self.q, self.p
         other.in_p, other.in_q, other.valid = self.in_q, self.in_p, self.valid
         return other
 
 
 def exactly(x: Tensor) -> Long:
-    """The same numbers."""
+    """The same numbers in 80-bit floats."""
     wide = x.double() if x.is_floating_point() else x
     return wide.numpy().astype(np.longdouble)
 
 
-@np.errstate(all="ignore")  # inf - inf and 0 * inf are of classes that np.where leaves out
-def _side(x: Tensor, is_log: bool, temperature: np.longdouble) -> tuple[Long, np.ndarray]:
+@np.errstate(all="ignore")  # inf - inf and 0 * inf in classes that np.where discards
+def _normalized(x: Tensor, is_log: bool, temperature: np.longdouble) -> tuple[Long, npt.NDArray[Any]]:
     weights = exactly(x)
     if not is_log:
         total = weights.sum(-1, keepdims=True)
@@ -60,55 +63,55 @@ def _side(x: Tensor, is_log: bool, temperature: np.longdouble) -> tuple[Long, np
     return weights - np.log(np.exp(weights).sum(-1, keepdims=True)), valid
 
 
-def kl_of(s: Shares) -> Long:
-    return np.where(s.in_p, s.p * s.delta, 0).sum(-1) + _outside(s.in_p, s.in_q)
+def kl(s: NormalizedPair) -> Long:
+    return np.where(s.in_p, s.p * s.log_ratio, 0).sum(-1) + _infinite_outside(s.in_p, s.in_q)
 
 
-def reverse_kl(s: Shares) -> Long:
-    return kl_of(s.swapped)
+def reverse_kl(s: NormalizedPair) -> Long:
+    return kl(s.swapped)
 
 
-def jeffreys(s: Shares) -> Long:
-    return kl_of(s) + reverse_kl(s)
+def jeffreys(s: NormalizedPair) -> Long:
+    return kl(s) + reverse_kl(s)
 
 
-def jensen_shannon(s: Shares, beta: float) -> Long:
+def jensen_shannon(s: NormalizedPair, beta: float) -> Long:
     b = np.longdouble(beta)
     log_m = np.logaddexp(np.log(b) + s.log_p, np.log1p(-b) + s.log_q)
-    of_p = np.where(s.in_p, s.p * (s.log_p - log_m), 0)
-    of_q = np.where(s.in_q, s.q * (s.log_q - log_m), 0)
-    return (b * of_p + (1 - b) * of_q).sum(-1)
+    p_terms = np.where(s.in_p, s.p * (s.log_p - log_m), 0)
+    q_terms = np.where(s.in_q, s.q * (s.log_q - log_m), 0)
+    return (b * p_terms + (1 - b) * q_terms).sum(-1)
 
 
-def total_variation(s: Shares) -> Long:
+def total_variation(s: NormalizedPair) -> Long:
     return np.abs(s.p - s.q).sum(-1) / 2
 
 
-def squared_hellinger(s: Shares) -> Long:
+def squared_hellinger(s: NormalizedPair) -> Long:
     return ((np.exp(s.log_p / 2) - np.exp(s.log_q / 2)) ** 2).sum(-1) / 2
 
 
-def hellinger(s: Shares) -> Long:
+def hellinger(s: NormalizedPair) -> Long:
     return np.sqrt(squared_hellinger(s))
 
 
-def chi_squared(s: Shares) -> Long:
+def chi_squared(s: NormalizedPair) -> Long:
     near = (s.p - s.q) ** 2 / s.q
-    far = np.exp(s.log_p + s.delta) - 2 * s.p + s.q  # where the shares may be no numbers
-    terms = np.where((np.abs(s.delta) < 1) & (s.q > 0), near, far)
-    return np.where(s.in_q, np.where(s.in_p, terms, s.q), 0).sum(-1) + _outside(s.in_p, s.in_q)
+    far = np.exp(s.log_p + s.log_ratio) - 2 * s.p + s.q  # where p or q may underflow
+    terms = np.where((np.abs(s.log_ratio) < 1) & (s.q > 0), near, far)
+    return np.where(s.in_q, np.where(s.in_p, terms, s.q), 0).sum(-1) + _infinite_outside(s.in_p, s.in_q)
 
 
-def alpha(s: Shares, order: float) -> Long:
+def alpha(s: NormalizedPair, order: float) -> Long:
     if order in (0, 1):
-        return kl_of(s) if order else reverse_kl(s)
+        return kl(s) if order else reverse_kl(s)
     a = np.longdouble(order)
     return (_power_sum(s, a) - 1) / (a * (a - 1))
 
 
-def renyi(s: Shares, order: float) -> Long:
+def renyi(s: NormalizedPair, order: float) -> Long:
     if order == 1:
-        return kl_of(s)
+        return kl(s)
     a = np.longdouble(order)
     logs = _log_powers(s, a)
     top = logs.max(-1, keepdims=True)
@@ -116,20 +119,20 @@ def renyi(s: Shares, order: float) -> Long:
     return np.where(np.isinf(top[:, 0]), np.inf, total / (a - 1))
 
 
-def entropy(s: Shares) -> Long:
+def entropy(s: NormalizedPair) -> Long:
     return -np.where(s.in_p, s.p * s.log_p, 0).sum(-1)
 
 
-def cross_entropy(s: Shares) -> Long:
-    return -np.where(s.in_p & s.in_q, s.p * s.log_q, 0).sum(-1) + _outside(s.in_p, s.in_q)
+def cross_entropy(s: NormalizedPair) -> Long:
+    return -np.where(s.in_p & s.in_q, s.p * s.log_q, 0).sum(-1) + _infinite_outside(s.in_p, s.in_q)
 
 
-def _outside(inner: np.ndarray, outer: np.ndarray) -> Long:
+def _infinite_outside(inner: Bools, outer: Bools) -> Long:
     return np.where((inner & ~outer).any(-1), np.inf, 0)
 
 
-def _log_powers(s: Shares, a: np.longdouble) -> Long:
-    inside = np.where(s.in_p & s.in_q, s.log_q + a * s.delta, -np.inf)
+def _log_powers(s: NormalizedPair, a: np.longdouble) -> Long:
+    inside = np.where(s.in_p & s.in_q, s.log_q + a * s.log_ratio, -np.inf)
     if a > 1:
         inside = np.where(s.in_p & ~s.in_q, np.inf, inside)
     if a < 0:
@@ -137,22 +140,22 @@ def _log_powers(s: Shares, a: np.longdouble) -> Long:
     return inside
 
 
-def _power_sum(s: Shares, a: np.longdouble) -> Long:
+def _power_sum(s: NormalizedPair, a: np.longdouble) -> Long:
     return np.exp(_log_powers(s, a)).sum(-1)
 
 
 @np.errstate(all="ignore")
-def truth(member: Member, s: Shares) -> Long:
-    """The definition's value: NaN of invalid rows, infinite where float64 has no number so large."""
-    value = globals()[member.definition.__name__](s, *member.parameter.values())
+def truth(divergence: Divergence, s: NormalizedPair) -> Long:
+    """The value of each row: NaN if it is invalid, infinite if it exceeds the range of float64."""
+    value = globals()[divergence.definition.__name__](s, *divergence.parameter.values())
     value = np.where(value > LARGEST, np.inf, np.maximum(value, 0))
     return np.where(s.valid, value, np.nan)
 
 
 @np.errstate(all="ignore")
-def largest_power_log(member: Member, s: Shares) -> np.ndarray:
-    """How large the logarithms are in the largest of the powers p**a q**(1 - a), for members that are made of such."""
-    order = 2.0 if member.definition is definitions.chi_squared else member.parameter.get("alpha", 1.0)
+def largest_power_log(divergence: Divergence, s: NormalizedPair) -> npt.NDArray[Any]:
+    """The size of the logarithms in the largest power p**a q**(1 - a) of each row, for divergences that sum them."""
+    order = 2.0 if divergence.definition is definitions.chi_squared else divergence.parameter.get("alpha", 1.0)
     a = np.longdouble(order)
     logs = np.nan_to_num(_log_powers(s, a), nan=-np.inf, posinf=-np.inf)
     sizes = np.nan_to_num(np.abs(a * s.log_p) + np.abs((1 - a) * s.log_q), posinf=0)

@@ -1,4 +1,4 @@
-"""Many ways to train and to validate, each on two processes that are started once.
+"""Training runs in many configurations, each on two processes, which are started once.
 
 Usage: python -m tests.support.lightning_runs FOLDER
 """
@@ -17,15 +17,14 @@ from torch.distributed.fsdp import fully_shard
 from torch.utils.data import DataLoader
 from torchmetrics import Metric
 
-from tests.support.divergences import FAMILY
-from tests.support.lightning_student import IGNORED, OPTIONS, batches
+from tests.support.divergences import DIVERGENCES
+from tests.support.lightning_student import IGNORED, OPTIONS, batches, loader
 from torchdivergence import DivergenceCollection
 
 Seen = dict[str, list[tuple[Tensor, Tensor]]]
-NAMES = {str(member).replace(".", "_"): member for member in FAMILY}  # a module's name has no dot
+NAMES = {str(divergence).replace(".", "_"): divergence for divergence in DIVERGENCES}  # names of modules have no dots
 PRECISIONS = ["32-true", "64-true", "bf16-true", "bf16-mixed", "16-true"]
-# Not here: "16-mixed", which on the CPU is "bf16-mixed" with a warning; strategy "fsdp", which is refused: "The
-# strategy `fsdp` requires a GPU accelerator, but received `accelerator='cpu'`"
+# Not included: "16-mixed", which on the CPU is "bf16-mixed" with a warning, and the strategy "fsdp", which needs a GPU
 CASES: dict[str, dict[str, Any]] = {
     **{precision: {"precision": precision} for precision in PRECISIONS},
     "accumulated": {"accumulate_grad_batches": 2, "max_epochs": 2},
@@ -35,29 +34,30 @@ CASES: dict[str, dict[str, Any]] = {
     "sharded": {"strategy": ModelParallelStrategy(data_parallel_size=2, tensor_parallel_size=1)},  # FSDP 2
 }
 EXPECTED = [
-    "Checkpoint directory .* exists and is not empty",  # of what is resumed
-    "You're resuming from a checkpoint that ended before the epoch ended",  # the data go by the number of the step
+    "Checkpoint directory .* exists and is not empty",  # when a run is resumed
+    "You're resuming from a checkpoint that ended before the epoch ended",  # the data are indexed by the step
 ]
 
 
-def family(prefix: str) -> DivergenceCollection:
-    """Sums, which show what a mean hides: rows that count twice."""
-    metrics = {name: m.metric(log_prob=True, reduction="sum", **m.parameter) for name, m in NAMES.items()}
+def sums(prefix: str) -> DivergenceCollection:
+    """Sums of all divergences; unlike means, they reveal rows that count twice."""
+    metrics = {name: d.make(log_prob=True, reduction="sum") for name, d in NAMES.items()}
     return DivergenceCollection(metrics, prefix=prefix)
 
 
 class Comparison(LightningModule):
-    """Compares by the whole family, on training data and on two loaders; ``seen`` is what it compared this time."""
+    """Computes all divergences, in training and on two validation loaders; ``seen`` holds the batches of this epoch."""
 
     def __init__(self) -> None:
         super().__init__()
         torch.manual_seed(0)
         self.layer = torch.nn.Linear(3, 5)
-        self.metrics = torch.nn.ModuleList(family(prefix) for prefix in ("train/", "val/", "val/"))
+        self.metrics: Any = torch.nn.ModuleList(sums(prefix) for prefix in ("train/", "val/", "val/"))
         self.seen: Seen = {"train": [], "val0": [], "val1": []}
 
     def configure_model(self) -> None:
         if isinstance(self.trainer.strategy, ModelParallelStrategy):
+            assert self.device_mesh is not None
             fully_shard(self.layer, mesh=self.device_mesh["data_parallel"])
 
     def on_train_epoch_start(self) -> None:
@@ -84,18 +84,18 @@ class Comparison(LightningModule):
     def configure_optimizers(self) -> torch.optim.Optimizer:
         return torch.optim.SGD(self.parameters(), lr=0.1)
 
-    def train_dataloader(self) -> DataLoader:
-        return DataLoader(batches("train", self.global_rank), batch_size=None)
+    def train_dataloader(self) -> DataLoader[Any]:
+        return loader("train", self.global_rank)
 
-    def val_dataloader(self) -> list[DataLoader]:
-        return [DataLoader(batches("val", abs(self.global_rank - i)), batch_size=None) for i in range(2)]
+    def val_dataloader(self) -> list[DataLoader[Any]]:
+        return [loader("val", abs(self.global_rank - i)) for i in range(2)]
 
 
 class Resumable(Comparison):
     """Can be resumed in mid-epoch, on any number of processes.
 
-    The file is written by rank zero and read by every rank. So it gets the sums over all ranks, and when it is read
-    one rank goes on from them, the others from nothing.
+    The checkpoint is written by rank zero and read by every rank. So it holds the sums over all ranks; on reading, one
+    rank takes them and the others start empty.
     """
 
     def training_step(self, _: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
@@ -118,19 +118,19 @@ class Resumable(Comparison):
                 metric.state_dict(destination=checkpoint["state_dict"], prefix=f"{name}.")
 
 
-class Witness(Callback):
-    """Each process writes down what it saw and what was logged."""
+class Recorder(Callback):
+    """Each process saves what it compared and what was logged."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
 
-    def on_fit_end(self, trainer: Trainer, module: Comparison) -> None:
+    def on_fit_end(self, trainer: Trainer, module: Any) -> None:
         file = self.path.with_name(f"{self.path.name}-rank{trainer.global_rank}.pt")
         torch.save((module.seen, dict(trainer.callback_metrics)), file)
 
 
 class Crash(Callback):
-    """Fails in the last step, when the metrics have taken its batch in."""
+    """Raises in the last step, after the metrics are updated with its batch."""
 
     def on_before_zero_grad(self, trainer: Trainer, *_: Any) -> None:
         if trainer.global_step == 2:
@@ -140,9 +140,9 @@ class Crash(Callback):
 def fit(
     path: Path, module: Comparison, *callbacks: Callback, ckpt_path: str | Path | None = None, **options: Any
 ) -> None:
-    """Leave what was seen and logged in a file for each rank, whose name begins with the path."""
+    """Save what was compared and logged in one file for each rank, whose name begins with the path."""
     usual = {"strategy": "ddp", "devices": 2, "max_epochs": 1, "num_sanity_val_steps": 0}
-    trainer = Trainer(**OPTIONS | usual | options, callbacks=[Witness(path), *callbacks])
+    trainer = Trainer(**OPTIONS | usual | options, callbacks=[Recorder(path), *callbacks])
     trainer.fit(module, ckpt_path=ckpt_path)
 
 
@@ -151,9 +151,9 @@ def saver(folder: Path) -> ModelCheckpoint:
 
 
 def crash_and_resume(folder: Path, **options: Any) -> None:
-    """An epoch that goes through, and one that is cut off and finished by new objects."""
+    """Train an epoch without a crash, and one that crashes and is resumed with new objects."""
     options |= {"limit_val_batches": 0, "enable_checkpointing": True}
-    fit(folder / "smooth", Resumable(), ModelCheckpoint(folder / "smooth"), **options)
+    fit(folder / "uninterrupted", Resumable(), ModelCheckpoint(folder / "uninterrupted"), **options)
     try:
         fit(folder / "crashed", Resumable(), saver(folder), Crash(), **options)
     except ArithmeticError:

@@ -1,4 +1,4 @@
-"""A Lightning module that remembers what it compared; as a script, two processes of it.
+"""A Lightning module that records the batches it compares; run as a script, two processes of it.
 
 Usage: python -m tests.support.lightning_student STRATEGY FOLDER
 """
@@ -16,8 +16,8 @@ from torch.utils.data import DataLoader
 from torchdivergence import KLDivergence
 
 IGNORED = [
-    "`isinstance\\(treespec, LeafSpec\\)` is deprecated",  # in Lightning, by torch
-    "The .*_dataloader.* does not have many workers",  # three batches need none
+    "`isinstance\\(treespec, LeafSpec\\)` is deprecated",  # raised by torch, in Lightning
+    "The .*_dataloader.* does not have many workers",  # three batches need no workers
 ]
 OPTIONS: dict[str, Any] = {
     "accelerator": "cpu",
@@ -27,7 +27,7 @@ OPTIONS: dict[str, Any] = {
     "enable_model_summary": False,
     "use_distributed_sampler": False,
 }
-SIZES = {  # for each rank, the numbers of rows in its batches: all different, and one rank has more of them
+SIZES = {  # for each rank, the number of rows in each of its batches
     "train": [[4, 2, 5], [1, 6, 3]],
     "val": [[3, 2], [5, 1, 4]],
 }
@@ -42,15 +42,19 @@ def batches(stage: str, rank: int) -> list[tuple[Tensor, Tensor]]:
     ]
 
 
+def loader(stage: str, rank: int) -> DataLoader[Any]:
+    return DataLoader(batches(stage, rank), batch_size=None)  # type: ignore[arg-type]  # a list is enough
+
+
 class Student(LightningModule):
-    """A linear student; ``seen`` holds what its metrics were given in this epoch."""
+    """A linear student; ``seen`` holds the batches of its metrics in this epoch."""
 
     def __init__(self) -> None:
         super().__init__()
         torch.manual_seed(0)
         self.layer = torch.nn.Linear(3, 5)
         self.train_kl = KLDivergence(log_prob=True)
-        self.val_kl = KLDivergence(log_prob=True, reduction="sum")  # it shows what a mean hides: rows that count twice
+        self.val_kl = KLDivergence(log_prob=True, reduction="sum")  # unlike a mean, it reveals rows that count twice
         self.seen: dict[str, list[tuple[Tensor, Tensor]]] = {"train": [], "val": []}
 
     def _compare(self, stage: str, metric: KLDivergence, batch: tuple[Tensor, Tensor]) -> Tensor:
@@ -78,15 +82,15 @@ class Student(LightningModule):
     def configure_optimizers(self) -> torch.optim.Optimizer:
         return torch.optim.SGD(self.parameters(), lr=0.1)
 
-    def train_dataloader(self) -> DataLoader:
-        return DataLoader(batches("train", self.global_rank), batch_size=None)
+    def train_dataloader(self) -> DataLoader[Any]:
+        return loader("train", self.global_rank)
 
-    def val_dataloader(self) -> DataLoader:
-        return DataLoader(batches("val", self.global_rank), batch_size=None)
+    def val_dataloader(self) -> DataLoader[Any]:
+        return loader("val", self.global_rank)
 
 
 class SavingStudent(Student):
-    """Each process writes down what it saw and what was logged."""
+    """Each process saves what it compared and what was logged."""
 
     def __init__(self, folder: Path) -> None:
         super().__init__()
@@ -96,12 +100,12 @@ class SavingStudent(Student):
         torch.save((self.seen, dict(self.trainer.callback_metrics)), self.folder / f"rank{self.global_rank}.pt")
 
 
-if __name__ in ("__main__", "__mp_main__"):  # a spawned process imports this file
+if __name__ in ("__main__", "__mp_main__"):  # which is its name in a spawned process
     for message in IGNORED:
         warnings.filterwarnings("ignore", message)
 
 if __name__ == "__main__":
     strategy, folder = sys.argv[1:]
-    # one epoch without a check before it: spawned processes share the memory of their metrics until a reset
+    # no sanity check: spawned processes share the memory of their metrics until a reset
     trainer = Trainer(**OPTIONS, strategy=strategy, devices=2, max_epochs=1, num_sanity_val_steps=0)
     trainer.fit(SavingStudent(Path(folder)))

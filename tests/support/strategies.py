@@ -1,4 +1,4 @@
-"""Hypothesis strategies: pairs of rows, and ways to cut rows up."""
+"""Hypothesis strategies for pairs of rows, and for splitting rows into batches."""
 
 from math import inf
 
@@ -13,7 +13,7 @@ _logit = st.floats(-30, 30, width=32)
 
 @st.composite
 def logit_pairs(draw: st.DrawFn, masks: bool = True) -> tuple[Tensor, Tensor]:
-    """Two rows of float32 logits: unrelated, nearly equal or equal; with ties, masks, gaps and offsets."""
+    """Two rows of float32 logits: unrelated, nearly equal or equal, with ties, masks, gaps and offsets."""
     classes = draw(st.integers(1, 12))
     a = draw(st.lists(_logit, min_size=classes, max_size=classes))
     kind = draw(st.sampled_from(["unrelated", "near", "equal", "tied", "one-hot", "gap"]))
@@ -41,7 +41,7 @@ def logit_pairs(draw: st.DrawFn, masks: bool = True) -> tuple[Tensor, Tensor]:
 
 @st.composite
 def wide_pairs(draw: st.DrawFn) -> tuple[Tensor, Tensor]:
-    """Two rows of float32 logits of many classes: flat or rough, alike or not, with a few classes moved far."""
+    """Two rows of float32 logits with many classes: flat or not, equal or not, with outliers in a few classes."""
     classes = draw(st.sampled_from([128, 200, 1000]))
     generator = torch.Generator().manual_seed(draw(st.integers(0, 2**32)))
     roughness, noise = (draw(st.sampled_from([0.0, 1e-3, 0.02, 1.0, 30.0])) for _ in range(2))
@@ -57,7 +57,7 @@ def wide_pairs(draw: st.DrawFn) -> tuple[Tensor, Tensor]:
 
 @st.composite
 def splits(draw: st.DrawFn, rows: int) -> list[list[int]]:
-    """The numbers 0 to rows - 1 in some order, cut into some batches; empty ones too."""
+    """A permutation of the numbers 0 to rows - 1, cut into batches, some of them empty."""
     order = draw(st.permutations(range(rows)))
     cuts = sorted(draw(st.lists(st.integers(0, rows), max_size=6)))
     return [order[i:j] for i, j in zip([0, *cuts], [*cuts, rows], strict=True)]

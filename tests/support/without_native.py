@@ -1,4 +1,4 @@
-"""A plugin of pytest's: the package finds no compiled code."""
+"""A pytest plugin that hides the native extension from the package."""
 
 import sys
 

@@ -1,1 +1,35 @@
-"""The declaration of each divergence. It knows no devices and no backends."""
+"""The declaration of each divergence. It knows neither devices nor backends nor states.
+
+A new divergence is a declaration in a module of this package, imported here.
+"""
+
+# In the order of the lists in the documents.
+# isort: off
+from torchdivergence._divergences.kullback_leibler import JEFFREYS, KL, REVERSE_KL
+from torchdivergence._divergences.jensen_shannon import JENSEN_SHANNON
+from torchdivergence._divergences.distances import HELLINGER, SQUARED_HELLINGER, TOTAL_VARIATION
+from torchdivergence._divergences.powers import ALPHA, CHI_SQUARED, RENYI
+from torchdivergence._divergences.entropies import CROSS_ENTROPY, ENTROPY
+from torchdivergence._divergences.masses import LOG_MASSES
+from torchdivergence._divergences.spec import SPECS, Divergence, DivergenceSpec, Term
+# isort: on
+
+__all__ = [
+    "ALPHA",
+    "CHI_SQUARED",
+    "CROSS_ENTROPY",
+    "ENTROPY",
+    "HELLINGER",
+    "JEFFREYS",
+    "JENSEN_SHANNON",
+    "KL",
+    "LOG_MASSES",
+    "RENYI",
+    "REVERSE_KL",
+    "SPECS",
+    "SQUARED_HELLINGER",
+    "TOTAL_VARIATION",
+    "Divergence",
+    "DivergenceSpec",
+    "Term",
+]

@@ -1,131 +1,183 @@
-"""The texts that all divergences share; each writes of itself only what sets it apart."""
+"""Docstrings of the functions and metrics, and the table of the documents, from the declarations."""
 
-import inspect
-import math
 import textwrap
 
-from torchdivergence._divergences.spec import Generator
+from torchdivergence._divergences.spec import SPECS, Accuracy, DivergenceSpec
 
 _SETTINGS = """\
-    log_prob: False for probabilities or counts, which need not sum to 1; True for log-probabilities or
-        logits, to which any constant may be added. A pair of bools says it for p and for q.
-    reduction: What becomes of the rows:
+    log_prob: False for probabilities or counts, which need not sum to 1. True for logits or log-probabilities, which
+        need not be normalized. A pair of bools sets it for p and for q.
+    reduction: How the values of the rows are reduced:
 
-        - ``"mean"``: their mean, with the weights;
-        - ``"batchmean"``: their sum over the number of items, those along the first batch dimension, as in
+        - ``"mean"``: their mean, weighted if there are weights;
+        - ``"batchmean"``: their sum divided by the size of the first batch dimension, as in
           :class:`torch.nn.KLDivLoss`;
         - ``"sum"``: their sum;
-        - ``"none"`` or None: nothing, {none}
-    dim: The class dimension.
-    temperature: What the logits of both p and q are divided by before they are normalised, as in distillation;
-        only where both are logarithms. The value is that of softmax(logits / T): there is no factor T**2.
-    base: The unit{unit}"""
-_UNIT = ": None for nats, 2 for bits, 10 for bans."
-_NO_UNIT = ", which this divergence does not have: None."
+        - ``"none"`` or None: no reduction; {none}
+    dim: Class dimension.
+    temperature: Temperature T of both: softmax(logits / T), as in distillation, without a factor T**2. It needs
+        ``log_prob=True``.
+    base: Base of the logarithm{unit}"""
+_UNIT = ": None for nats, 2 for bits."
+_NO_UNIT = ". This divergence has no logarithmic unit: leave it None."
 
-BETA = "beta: The weight of p in the mixture m, between 0 and 1.\n"
-ALPHA = "alpha: Any number.\n"
-ORDER = "alpha: The order, above 0.\n"
-
-_FUNCTION = """{own}
+_FUNCTION = """{summary}
 
 .. math:: {formula}
 
-Each row is normalised first. A row's value is never negative{zero}{bound}.
-Its relative error is at most 2e-6, for float16, bfloat16 and float32 inputs, whose numbers are taken as exact,
-if the value is at least 1e-9 (for probabilities 1e-7); for float64 it is at most 1e-12 from 1e-6 on, for probabilities
-1e-10 (total variation and Hellinger, which are of first order in p - q: from 1e-3 on). A share below 1e-307 may count
-as none; where such a share counts, in chi-squared, alpha and Rényi divergences, digits are lost; and logits of float64
-may be 1e290 in size.
+{notes}Rows are normalized first. A value is never negative{zero}; 0 log 0 is 0.
+
+{accuracy}
 
 Args:
-    p: The first distribution of each row (data, teacher, reference): any shape, classes along ``dim``.
-    q: The second (model, student, approximation): the shape of p; its dtype may differ.
+    p: First distribution of each row (data, teacher, reference): any shape, with the classes along ``dim``.
+    q: Second distribution of each row (model, student, approximation): same shape as p; the dtype may differ.
 {settings}
-    weights: Weights of the rows, finite and >= 0, broadcastable to the batch shape; a bool mask, for one.
-        A row of weight zero is left out whatever it holds; under ``"none"`` it gives 0.
+    weights: Weights of the rows, finite and >= 0, broadcastable to the batch shape (the shape of p without ``dim``); a
+        bool mask, for example. A row of weight zero is ignored whatever it holds; with ``"none"`` it gives 0.
 
 Returns:
-    The value in float64. It is NaN for a row that holds NaN, a negative probability or +inf, or that has no mass
-    at all, and infinite where the formula is. 0 log 0 is 0. With no rows, or none of positive
-    weight, ``"mean"`` gives NaN. On the CPU a reduced value has the metric's bits; elsewhere rows are added by torch,
-    so that nobody waits.
+    The value in float64. It is infinite where the formula is. It is NaN for an invalid row, which holds NaN, +inf or a
+    negative probability, or has no mass; and for ``"mean"`` without rows of positive weight. On the CPU a reduced
+    value has the same bits as the metric's. On other devices the reduction is torch's floating-point sum: for bitwise
+    reproducible values use the metric.
 
-    Gradients reach p and q. They are finite wherever the value is: slopes that are infinite, where p or q is 0,
-    stop at p / q = exp(60) or exp(-60); they are 0 in rows of infinite value.
+    Gradients with respect to p and q are finite wherever the value is: where p or q is 0, an infinite derivative is
+    replaced by the one at p / q = exp(60) or exp(-60). They are 0 in rows of infinite value.
 
 Raises:
-    TypeError: If p or q is no real tensor, or announced as logarithms and not floating point.
-    ValueError: If shapes or devices differ, weights do not broadcast or are negative, or a setting is unknown.
-    IndexError: If there is no dimension ``dim``.
+    TypeError: p or q is not a real tensor, or has an integer dtype although ``log_prob`` is True.
+    ValueError: Shapes or devices differ, weights do not broadcast or are negative, or a setting is unknown.
+    IndexError: There is no dimension ``dim``.
 
 Example:
-{example}
+    >>> import torch
+    >>> from torchdivergence.functional import {function}
+    >>> p, q = torch.tensor([0.36, 0.48, 0.16]), torch.tensor([1 / 3, 1 / 3, 1 / 3])
+    >>> {function}(p, q{argument})
+    tensor({example}, dtype=torch.float64)
 
-Source: {source}.
+{source}
 """
 
-_METRIC = """{own}
+_METRIC = """{summary}
 
 .. math:: {formula}
 
-Rows are as accurate as those of :func:`torchdivergence.functional.{function}` and their sum is exact: the value has
-the same bits for every batch size, order and number of processes.
+{notes}{sums}
 
 Args:
 {settings}
-    nan_policy: What becomes of invalid rows, those that hold NaN, a negative probability or +inf, or that
-        have no mass at all:
+    nan_policy: What to do about invalid rows, which hold NaN, +inf or a negative probability, or have no mass:
 
         - ``"propagate"``: the value is NaN;
-        - ``"omit"``: they are left out, and ``n_invalid`` tells how many (``"batchmean"`` still divides by all items);
-        - ``"raise"``: ``compute`` raises. (``update`` does not wait for the device to look.)
-    kwargs: Those of :class:`torchmetrics.Metric`.
+        - ``"omit"``: they are ignored, and ``n_invalid`` counts them (``"batchmean"`` still divides by all items);
+        - ``"raise"``: ``compute`` raises; ``update`` does not, since it would have to wait for the device.
+    kwargs: Arguments of :class:`torchmetrics.Metric`.
 
 Shapes:
-    ``update(p, q, weights=None)``: p and q of one shape with the classes along ``dim``, any number of batch
-    dimensions, any floating-point dtype (or integer counts); weights that broadcast to the batch shape, bool,
-    integer or floating point. A row of weight zero is left out whatever it holds; under ``"none"`` it is 0.
+    ``update(p, q, weights=None)``: p and q have the same shape, with the classes along ``dim`` and any number of batch
+    dimensions, in any floating-point dtype (or integer counts). Weights broadcast to the batch shape: bool, integer or
+    floating point. A row of weight zero is ignored whatever it holds; with ``"none"`` it gives 0.
 
 Returns:
-    ``compute`` gives float64, a single number unless the reduction is ``"none"``. It is infinite where the formula
-    is for some row, and NaN before the first update.
+    ``compute`` returns float64: a single number, unless the reduction is ``"none"``. It is infinite if the formula is
+    for some row. Before the first update a mean is NaN.
 
 Raises:
-    TypeError: From ``update``: p or q is no real tensor, or announced as logarithms and not floating point.
+    TypeError: From ``update``: p or q is not a real tensor, or has an integer dtype although ``log_prob`` is True.
     ValueError: From ``update``: shapes or devices differ, weights do not broadcast or are negative. From
-        ``compute``: invalid rows under ``nan_policy="raise"``.
+        ``compute``: there are invalid rows and ``nan_policy="raise"``.
     IndexError: From ``update``: there is no dimension ``dim``.
 
 Example:
-{example}
+    >>> import torch
+    >>> from torchdivergence import {metric}
+    >>> metric = {metric}({argument})
+    >>> metric.update(torch.tensor([[0.36, 0.48, 0.16]]), torch.tensor([[1 / 3, 1 / 3, 1 / 3]]))
+    >>> metric.compute()
+    tensor({example}, dtype=torch.float64)
 
-Source: {source}.
+{source}
 """
 
-
-def function_doc(generator: Generator, own: str, parameter: str = "") -> str:
-    """The docstring of a function, from what it says of itself: a summary, and after "Example:" an example."""
-    return _fill(_FUNCTION, generator, own, parameter, "the result has the batch shape, that of p without ``dim``.")
-
-
-def metric_doc(generator: Generator, own: str, parameter: str = "") -> str:
-    """The docstring of a metric, likewise."""
-    return _fill(
-        _METRIC, generator, own, parameter, "the rows come back in order, flat. This state grows with the rows."
-    )
+_SUMS = (
+    "Rows are as accurate as those of :func:`torchdivergence.functional.{function}`. Their sum is exact: the value has "
+    "the same bits for every batch size, order and number of processes."
+)
 
 
-def _fill(template: str, generator: Generator, own: str, parameter: str, none: str) -> str:
-    unit = _UNIT if generator.in_nats else _NO_UNIT
-    summary, example = inspect.cleandoc(own).split("Example:\n")
+def function_doc(spec: DivergenceSpec) -> str:
+    """Docstring of the function."""
+    return _fill(_FUNCTION, spec, "the result has the batch shape.", ", {name}={example:g}")
+
+
+def metric_doc(spec: DivergenceSpec) -> str:
+    """Docstring of the metric."""
+    none = "the values come back in order, flat; this state grows with the rows."
+    return _fill(_METRIC, spec, none, "{name}={example:g}")
+
+
+def _fill(template: str, spec: DivergenceSpec, none: str, argument: str) -> str:
+    parameter = spec.parameter
+    own = f"    {parameter.name}: {parameter.doc}\n" if parameter else ""
     return template.format(
-        own=summary.strip(),
-        formula=generator.formula,
-        function=generator.name.split(":")[0],
-        zero=", and exactly 0 if p and q hold the same numbers" if generator.compares else "",
-        bound=f", nor above {generator.largest:.6g}" if generator.largest < math.inf else "",
-        settings=textwrap.indent(parameter, "    ") + _SETTINGS.format(none=none, unit=unit),
-        example=example.rstrip(),
-        source=generator.source,
+        summary=spec.summary,
+        formula=spec.formula,
+        notes=_paragraph(spec.notes) + "\n\n" if spec.notes else "",
+        function=spec.function,
+        metric=spec.metric,
+        zero=", exactly 0 if p and q hold the same numbers" if spec.zero_iff_equal else "",
+        accuracy=_paragraph(_accuracy(spec.accuracy)),
+        sums=_paragraph(_SUMS.format(function=spec.function)),
+        settings=own + _SETTINGS.format(none=none, unit=_UNIT if spec.has_log_unit else _NO_UNIT),
+        argument=argument.format(name=parameter.name, example=parameter.example) if parameter else "",
+        example=spec.example,
+        source=_paragraph(f"Source: {spec.source}."),
     )
+
+
+def _accuracy(accuracy: Accuracy) -> str:
+    logits, probabilities = accuracy.narrow_floor
+    of_logits, of_probabilities = accuracy.float64
+    return (
+        f"Accuracy: inputs are taken as exact numbers. For float16, bfloat16 and float32 inputs the relative error of "
+        f"a row is at most {accuracy.narrow:g} if its value is at least {logits:g} ({probabilities:g} for "
+        f"probabilities). For float64 inputs it is at most {of_logits:g} ({of_probabilities:g} for probabilities) if "
+        f"the value is at least {accuracy.float64_floor:g}. A probability below 1e-307 may count as 0"
+        + ("; where it matters, digits are lost" if accuracy.powers else "")
+        + ". Logits of float64 may be up to 1e290 in size."
+    )
+
+
+def _paragraph(text: str) -> str:
+    return textwrap.fill(text, 120, break_on_hyphens=False)
+
+
+def divergence_table() -> str:
+    """All divergences as a table in Markdown, with their sources below it."""
+    lines = ["| Metric | Formula | Zero for p = q | Unit | Source |", "|---|---|---|---|---|"]
+    sources = list(dict.fromkeys(spec.source for spec in SPECS.values()))
+    for spec in SPECS.values():
+        formula = spec.formula.replace(r"\|", r"\Vert ").replace("|", r"\vert ")  # a bar would end the cell
+        zero, unit = "yes" if spec.zero_iff_equal else "no", "nats, or `base`" if spec.has_log_unit else "none"
+        lines.append(f"| `{signature(spec)}` | ${formula}$ | {zero} | {unit} | [{sources.index(spec.source) + 1}] |")
+    return "\n".join([*lines, "", "Sources:", "", *(f"{n}. {source}." for n, source in enumerate(sources, 1)), ""])
+
+
+def api_pages() -> dict[str, str]:
+    """Directives for the API page, in Markdown: of all metrics, and of all functions."""
+    metrics = [f".. autoclass:: torchdivergence.{spec.metric}" for spec in SPECS.values()]
+    metrics[0] += "\n   :members: update, compute, forward, reset, merge_state, n_invalid, plot"
+    functions = [f".. autofunction:: torchdivergence.functional.{spec.function}" for spec in SPECS.values()]
+    pages = {"metrics": metrics, "functions": functions}
+    return {name: "\n\n".join(["```{eval-rst}", *lines, "```"]) + "\n" for name, lines in pages.items()}
+
+
+def signature(spec: DivergenceSpec) -> str:
+    """Name of the metric with its parameter."""
+    parameter = spec.parameter
+    if parameter is None:
+        return spec.metric
+    default = "" if parameter.default is None else f"={parameter.default:g}"
+    return f"{spec.metric}({parameter.name}{default})"

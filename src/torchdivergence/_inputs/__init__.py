@@ -1,1 +1,1 @@
-"""Argument checks, error texts and input warnings. It knows no divergences and no states."""
+"""Argument checks, error texts and input warnings. They know neither divergences nor states."""

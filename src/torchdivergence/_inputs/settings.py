@@ -39,7 +39,7 @@ def check_settings(
     return Settings(flags, name, operator.index(dim), _check_temperature(temperature, flags), log_base)
 
 
-def check_parameter(name: str, value: float, low: float, high: float) -> float:
+def check_parameter(name: str, value: object, low: float, high: float) -> float:
     """A number strictly between two bounds."""
     if isinstance(value, bool) or not isinstance(value, SupportsFloat):
         raise TypeError(f"{name} must be a number, but got {value!r}.")

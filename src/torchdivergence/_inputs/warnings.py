@@ -1,42 +1,43 @@
-"""Signs that a tensor holds something else than was announced. It knows nothing of divergences."""
+"""Warnings about tensors that look like something else than they were passed as."""
 
 import torch
 from torch import Tensor
 from torchmetrics.utilities.prints import rank_zero_warn
 
-from torchdivergence._inputs.arguments import Rows
+from torchdivergence._inputs.tensors import Rows
 
 _ROWS = 8
-_ROUNDING, _COARSE_ROUNDING = 1e-4, 1e-2  # by how much a sum of probabilities may be off, of 16 bits the latter
+_SUM_TOLERANCE, _SUM_TOLERANCE_16_BITS = 1e-4, 1e-2  # rounding errors of a sum of probabilities
 
 LOGARITHMS = (
-    "{name} was announced as probabilities (log_prob=False), but no number in it is positive: these are "
+    "{name} was passed as probabilities (log_prob=False), but no number in it is positive: these are "
     "log-probabilities. Write log_prob=True, or a pair (of p, of q) if the other one is not."
 )
 LOGITS = (
-    "{name} was announced as probabilities (log_prob=False), but its rows have negative numbers and are invalid. If "
+    "{name} was passed as probabilities (log_prob=False), but its rows have negative numbers and are invalid. If "
     "these are logits, write log_prob=True, or a pair (of p, of q) if the other one is not."
 )
 PROBABILITIES = (
-    "{name} was announced as log-probabilities or logits (log_prob=True), but holds rows of non-negative numbers that "
+    "{name} was passed as log-probabilities or logits (log_prob=True), but holds rows of non-negative numbers that "
     "sum to 1. If these are probabilities, write log_prob=False, or a pair (of p, of q) if the other one is not."
 )
 
 
-class Watch:
-    """Looks at the first rows that come, and warns once, or raises where there is no doubt.
+class InputSanityCheck:
+    """Inspects the first rows that a metric sees, and warns once, or raises where there is no doubt.
 
-    On the CPU it does so at once, elsewhere when a value is asked for: until then nobody waits for the device.
+    On the CPU this happens at once. On other devices the warning waits until a value is computed, so that no update
+    waits for the device.
     """
 
     def __init__(self) -> None:
-        self._found: list[tuple[str, Tensor]] | None = None
+        self._pending: list[tuple[str, Tensor]] | None = None
 
-    def look(self, rows: Rows, log_prob: tuple[bool, bool], nan_policy: str) -> None:
-        """Look at some rows of positive weight, unless some have been looked at before."""
-        on_cpu = rows.p.device.type == "cpu"
-        if self._found is not None or not rows.p.numel():
+    def inspect(self, rows: Rows, log_prob: tuple[bool, bool], nan_policy: str) -> None:
+        """Inspect some rows of positive weight, unless some were inspected before."""
+        if self._pending is not None or not rows.p.numel():
             return
+        on_cpu = rows.p.device.type == "cpu"
         p, q, kept = _first_rows(rows)
         if on_cpu and not kept.any():
             return
@@ -49,19 +50,22 @@ class Watch:
             for text, sign in found:
                 if sign and text in {LOGARITHMS.format(name=name) for name in "pq"}:
                     raise ValueError(text)
-        self._found = found
+        self._pending = found
         if on_cpu:
-            self.tell()
+            self.emit()
 
-    def tell(self) -> None:
-        """Warn of what was found; this waits for the device."""
-        found, self._found = self._found or [], self._found and []
-        if texts := [text for text, sign in found if sign]:
+    def emit(self) -> None:
+        """Emit pending warnings. This waits for the device."""
+        if not self._pending:
+            return
+        texts = [text for text, sign in self._pending if sign]
+        self._pending = []
+        if texts:
             rank_zero_warn(" ".join(texts), UserWarning)
 
 
 def _first_rows(rows: Rows) -> tuple[Tensor, Tensor, Tensor]:
-    """Some of p and of q, ``[rows, classes]``, and whether they count, ``[rows]``."""
+    """Some rows of p and of q, ``[rows, classes]``, and whether their weight is positive, ``[rows]``."""
     p, q = rows.p.detach(), rows.q.detach()
     kept = p.new_ones(p.shape[:-1], dtype=torch.bool) if rows.weights is None else rows.weights > 0
     while p.dim() > 2:
@@ -72,11 +76,11 @@ def _first_rows(rows: Rows) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def _signs(x: Tensor, kept: Tensor, is_log: bool) -> dict[str, Tensor]:
-    """For each text, whether it is to be said of ``[rows, classes]``: a number on the device."""
+    """For each text, whether it applies to rows ``[rows, classes]``, as a tensor on the device."""
     negative = (x < 0).any(-1)
     if not is_log:
         wrong, positive = (negative | ~kept).all() & kept.any(), ((x > 0).any(-1) & kept).any()
         return {LOGARITHMS: wrong & ~positive, LOGITS: wrong & positive}
-    rounding = _ROUNDING if x.dtype.itemsize > 2 else _COARSE_ROUNDING
-    of_one = (x.double().sum(-1) - 1).abs() < rounding
-    return {PROBABILITIES: ((of_one & ~negative) | ~kept).all() & kept.any()} if x.shape[-1] > 1 else {}
+    tolerance = _SUM_TOLERANCE if x.dtype.itemsize > 2 else _SUM_TOLERANCE_16_BITS
+    sums_to_one = (x.double().sum(-1) - 1).abs() < tolerance
+    return {PROBABILITIES: ((sums_to_one & ~negative) | ~kept).all() & kept.any()} if x.shape[-1] > 1 else {}

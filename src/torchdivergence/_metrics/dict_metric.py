@@ -1,145 +1,127 @@
-"""A metric of many values, which is a mapping from their names to metrics of one value each.
+"""A metric with several named values, which is a mapping from names to views of single values.
 
-It knows how values are handed out, and not what they are.
+Its statistics are a list: each is a part of the state, and the named values that are read from it.
 """
 
 import json
 import math
 from abc import abstractmethod
-from collections.abc import Iterable, Iterator
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torchmetrics import Metric
-from torchmetrics.utilities.exceptions import TorchMetricsUserError
 
-from torchdivergence._metrics.single_state import OneStateMetric
+from torchdivergence._metrics.row_evaluator import RowEvaluator
+from torchdivergence._metrics.single_state import SingleStateMetric
+from torchdivergence._metrics.view import MetricView
+from torchdivergence._report.named_values import COUNTS, all_nan
+from torchdivergence._states.part import InvalidCount, NamedParts, Part
 
-
-class Value(Metric):
-    """One value of a metric that has many: what ``LightningModule.log`` and a monitor take.
-
-    It is read, and reset with the whole. To update it is refused: two values of one whole in a collection would take
-    each row in twice.
-    """
-
-    is_differentiable = False
-    full_state_update = False
-    _whole: "MappingMetric"
-
-    def __init__(self, whole: "MappingMetric", name: str) -> None:
-        self.__dict__["_whole"] = whole  # not as a module of its own: it has this one
-        super().__init__(compute_with_cache=False)
-        self.name = name
-
-    def update(self, *_: Any, **__: Any) -> None:
-        """Refused."""
-        raise TorchMetricsUserError(
-            f"{self.name!r} is one of the values of a {type(self._whole).__name__}, which share its rows: update that, "
-            "call that, merge into that."
-        )
-
-    def forward(self, *_: Any, **__: Any) -> None:
-        """Refused."""
-        self.update()
-
-    def merge_state(self, incoming_state: Any) -> None:  # noqa: ARG002
-        """Refused."""
-        self.update()
-
-    def compute(self) -> Tensor:
-        """The value over everything that the whole has seen."""
-        nothing = torch.tensor(math.nan, dtype=torch.float64, device=self._whole.device)
-        return self._whole.compute().get(self.name, nothing)
-
-    def reset(self) -> None:
-        """Reset the whole."""
-        self._whole.reset()
-
-    def _wrap_update(self, update: Any) -> Any:
-        return update
-
-    def _wrap_compute(self, compute: Any) -> Any:
-        return compute
-
-    @property
-    def _forward_cache(self) -> Any:
-        cache = self._whole._forward_cache
-        return None if cache is None else cache.get(self.name)
-
-    @_forward_cache.setter
-    def _forward_cache(self, _: Any) -> None:
-        """It is the whole's."""
-
-    @property
-    def _update_count(self) -> int:
-        return self._whole._update_count
-
-    @_update_count.setter
-    def _update_count(self, _: int) -> None:
-        """It is the whole's."""
+_INVALID = "invalid"
 
 
-class MappingMetric(OneStateMetric):
-    """A metric whose ``compute`` gives a dict, and which maps each name in it to a metric of its value."""
+def _no_values(_: Any) -> dict[str, float]:
+    return {}
 
-    _summary: Any = None
+
+class Statistic(NamedTuple):
+    """A part of the state, the names of the values that come from it, and how they come from its result."""
+
+    part: Part[Any]
+    names: Sequence[str] = ()
+    values: Callable[[Any], Mapping[str, float]] = _no_values
+
+
+def _invalid_value(invalid: int) -> dict[str, float]:
+    return {_INVALID: invalid}
+
+
+class DictMetric(SingleStateMetric):
+    """A metric whose ``compute`` returns a dict of values, each of which can also be logged alone."""
+
+    evaluator: RowEvaluator
+    _results: Mapping[str, Any]
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         if not self.compute_with_cache:
             raise ValueError(
-                f"compute_with_cache must be True for a {type(self).__name__}: its values, read one by one, would each "
-                "meet those of the other processes."
+                f"compute_with_cache must be True for {type(self).__name__}: without it each value that is read would "
+                "synchronize all processes again."
             )
 
-    def _name_values(self, names: Iterable[str]) -> None:
-        """Declare what ``compute`` may return."""
-        self._values = torch.nn.ModuleDict({name: Value(self, name) for name in names})
+    def _register_statistics(self, state_name: str, statistics: Mapping[str, Statistic]) -> None:
+        """Declare the state and the values."""
+        self._statistics = {**statistics, _INVALID: Statistic(InvalidCount(), [_INVALID], _invalid_value)}
+        self._parts = NamedParts({name: statistic.part for name, statistic in self._statistics.items()})
+        self._register_state(state_name, self._parts)
+        names = [name for statistic in self._statistics.values() for name in statistic.names]
+        names.sort(key=lambda name: COUNTS.index(name) if name in COUNTS else -1)  # counts come last
+        self._views = torch.nn.ModuleDict({name: MetricView(self, name) for name in names})
 
+    @property
     @abstractmethod
-    def _summarise(self, state: Tensor) -> Any:
-        """What a state says, in plain numbers."""
+    def nan_policy(self) -> str:
+        """What to do about invalid rows."""
 
-    @abstractmethod
-    def _values_of(self, summary: Any) -> dict[str, float]:
-        """The values, under their names."""
+    def _before_compute(self) -> None:
+        self.evaluator.emit_warnings()
 
-    def _read(self, state: Tensor) -> dict[str, Tensor]:
-        return self._tensors(self._summarise(state))
+    def _read(self, state: Tensor) -> Mapping[str, Any]:
+        """The result of each statistic."""
+        results = self._parts.read(state)
+        self.evaluator.enforce_nan_policy(results[_INVALID])
+        return results
 
-    def _tensors(self, summary: Any) -> dict[str, Tensor]:
-        values = self._values_of(summary)
+    def _values_of(self, results: Mapping[str, Any]) -> dict[str, float]:
+        """The values by name."""
+        found: dict[str, float] = {}
+        for name, statistic in self._statistics.items():
+            found |= statistic.values(results[name])
+        if results[_INVALID] and self.nan_policy != "omit":
+            found = all_nan(found)
+        return {name: found[name] for name in self._views if name in found}
+
+    def _finalize(self, state: Tensor) -> dict[str, Tensor]:
+        return self._tensors(self._read(state))
+
+    def _tensors(self, results: Mapping[str, Any]) -> dict[str, Tensor]:
+        values = self._values_of(results)
         return {name: torch.tensor(x, dtype=torch.float64, device=self.device) for name, x in values.items()}
 
     def compute(self) -> dict[str, Tensor]:
-        """The values over everything since the last reset, on all processes."""
-        self._summary = self._summarise(self._current)
-        return self._tensors(self._summary)
+        """The values over all rows since the last reset, on all processes."""
+        self._results = self._read(self.current_state)
+        return self._tensors(self._results)
 
-    def _summary_of_all(self) -> Any:
-        """What ``compute`` found; on several processes they meet, unless they have done so since the last update."""
+    def _synced_results(self) -> Mapping[str, Any]:
+        """The results behind the computed values. This synchronizes the processes if ``compute`` has to."""
         self.compute()
-        return self._summary
+        return self._results
+
+    def forward_value(self, name: str) -> Tensor | None:
+        """One of the values that ``forward`` returned last."""
+        cache = self._forward_cache
+        return None if cache is None else cache.get(name)
 
     def keys(self) -> Iterable[str]:
-        """The names of the values."""
-        return self._values.keys()
+        """Names of the values."""
+        return self._views.keys()
 
-    def values(self) -> Iterable[Value]:
-        """A metric for each value."""
+    def values(self) -> Iterable[MetricView]:
+        """A view of each value."""
         return [self[name] for name in self.keys()]
 
-    def items(self) -> Iterable[tuple[str, Value]]:
-        """Names and metrics: what ``LightningModule.log_dict`` asks for."""
+    def items(self) -> Iterable[tuple[str, MetricView]]:
+        """Names and views, as ``LightningModule.log_dict`` needs them."""
         return [(name, self[name]) for name in self.keys()]
 
-    def __getitem__(self, name: str) -> Value:  # type: ignore[override]
-        """The metric of one value."""
-        if name not in self._values:
-            raise KeyError(f"there is no value {name!r}: there are {', '.join(self._values)}.")
-        return self._values[name]  # type: ignore[return-value]
+    def __getitem__(self, name: str) -> MetricView:  # type: ignore[override]
+        """A view of one value."""
+        if name not in self._views:
+            raise KeyError(f"there is no value {name!r}; the values are {', '.join(self._views)}.")
+        return self._views[name]  # type: ignore[return-value]
 
     def __contains__(self, name: object) -> bool:
         return name in list(self.keys())
@@ -151,14 +133,14 @@ class MappingMetric(OneStateMetric):
         return len(list(self.keys()))
 
     def __repr__(self) -> str:
-        """Name and settings, without the metrics of the values."""
+        """Name and settings, without the views."""
         return f"{type(self).__name__}({self.extra_repr()})"
 
     def to_dict(self) -> dict[str, float]:
         """The values as plain numbers."""
-        return self._values_of(self._summary_of_all())
+        return self._values_of(self._synced_results())
 
     def to_json(self) -> str:
-        """The values as JSON. What is no finite number is a string: "nan", "inf" or "-inf"."""
+        """The values as JSON. A number that is not finite becomes a string: "nan", "inf" or "-inf"."""
         values = {name: value if math.isfinite(value) else str(value) for name, value in self.to_dict().items()}
         return json.dumps(values, indent=2)

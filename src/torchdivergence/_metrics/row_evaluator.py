@@ -89,8 +89,8 @@ class RowEvaluator:
         """Raise if there are invalid rows and the policy is "raise"."""
         if invalid and self.nan_policy == "raise":
             raise ValueError(
-                f"nan_policy='raise': {invalid} rows are invalid: they hold NaN, +inf or a negative probability, or "
-                "have no mass. Fix them, mask them with weights of 0, or ignore them with nan_policy='omit'."
+                f"nan_policy='raise', but the number of invalid rows is {invalid}: they hold NaN, +inf or a negative "
+                "probability, or have no mass. Fix them, mask them with weights of 0, or use nan_policy='omit'."
             )
 
     def describe(self) -> str:

@@ -1,11 +1,12 @@
-"""A ``torchmetrics.Metric`` of one state: what torchmetrics does to a metric ends here.
+"""A ``torchmetrics.Metric`` with one state: the life cycle of update, forward, sync, load and move.
 
-It knows the life cycle (update, forward, sync, load, move) and not what the state means. One state makes each
-step all or nothing: what can fail is done before the state is replaced, by one assignment. It also costs one
-collective only.
+What torchmetrics does to a metric is handled here; what the state means is not known here. With a single state each
+step is atomic: everything that can fail is done before the state is replaced by one assignment. It also takes a single
+collective.
 """
 
 import functools
+import re
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -17,11 +18,13 @@ from torchmetrics import Metric
 from torchmetrics.utilities.data import dim_zero_cat
 from torchmetrics.utilities.exceptions import TorchMetricsUserError
 
+from torchdivergence._states.part import FORMAT, Part
+
 State = Tensor | list[Tensor]
 
 
-class OneStateMetric(Metric):
-    """A metric whose state is one int64 tensor, joined over processes, or one list of such, concatenated.
+class SingleStateMetric(Metric):
+    """A metric whose state is one int64 tensor, described by a part, or a list of int64 tensors.
 
     A tensor is replaced and never written into: under ``ddp_spawn`` the processes may share its memory.
     """
@@ -29,51 +32,66 @@ class OneStateMetric(Metric):
     is_differentiable = False
     full_state_update = False
 
-    def _keep(self, name: str, empty: State, join: Callable[[Tensor], Tensor] | None = None) -> None:
-        """Declare the state, and what makes one of several tensors, stacked, if it is not their sum.
+    def _register_state(self, name: str, part: Part[Any] | None) -> None:
+        """Declare the state: that of a part, or without one an empty list.
 
-        Its name must tell all that decides what a row adds to it: a ``MetricCollection`` takes metrics for the
-        same when their states have the same names, and the same contents after one batch.
+        The name must contain everything that decides what a row adds to the state: a ``MetricCollection`` considers
+        metrics to be equal if their states have the same names, and the same values after the first batch.
         """
-        self._name = name
-        self._join = join or functools.partial(torch.sum, dim=0)
-        self.add_state(name, empty, dist_reduce_fx="cat" if isinstance(empty, list) else self._join)
+        self._state_name, self._part = name, part
+        if part is None:
+            self.add_state(name, [], dist_reduce_fx="cat")
+        else:
+            self.add_state(name, part.empty(), dist_reduce_fx=part.merge)
 
     @abstractmethod
-    def _evaluate(self, *args: Any, **kwargs: Any) -> Any:
-        """What a batch says, whatever the state; raises on bad input. Takes what ``update`` takes."""
+    def _batch_stats(self, *args: Any, **kwargs: Any) -> Any:
+        """The batch in the form that is accumulated. Takes the arguments of ``update``; raises on bad input."""
+
+    def _accumulate(self, state: State, batch: Any) -> State:
+        """The state with the batch: a new tensor, or the same list with more elements."""
+        assert self._part is not None and isinstance(state, Tensor)
+        new = state.clone()
+        self._part.accumulate_(new, batch)
+        return new
 
     @abstractmethod
-    def _add(self, state: State, batch: Any) -> State:
-        """The state with what ``_evaluate`` said of a batch: a new tensor, or the same list, longer."""
-
-    @abstractmethod
-    def _read(self, state: Tensor) -> Any:
-        """The metric's value; lists come concatenated."""
+    def _finalize(self, state: Tensor) -> Any:
+        """The metric's value from the state; lists come concatenated."""
 
     def _before_compute(self) -> None:
         """Called first by ``compute``."""
 
     @property
-    def _current(self) -> Tensor:
-        state: State = getattr(self, self._name)
+    def current_state(self) -> Tensor:
+        """The state as one tensor."""
+        state: State = getattr(self, self._state_name)
         if isinstance(state, list):
             return dim_zero_cat(state) if state else torch.empty(0, dtype=torch.int64, device=self.device)
         return state
 
+    @property
+    def is_computed(self) -> bool:
+        """Whether the value was computed since the last update."""
+        return self._computed is not None
+
+    def adopt(self, state: Tensor) -> None:
+        """Compute the value from the synchronized state of all processes, and remember it."""
+        self._computed = self._finalize(state)
+
     def compute(self) -> Any:
-        """The value over everything since the last reset, on all processes."""
-        return self._read(self._current)
+        """The value over all rows since the last reset, on all processes."""
+        return self._finalize(self.current_state)
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
-        """Take a batch in, as ``update`` does, and return the value over this batch alone."""
+        """Update with a batch, and return the value over this batch alone."""
         self._refuse_if_synced()
-        with self._all_or_nothing(), torch.no_grad():
-            default = self._defaults[self._name]
+        with self.atomic(), torch.no_grad():
+            default = self._defaults[self._state_name]
             empty: State = [] if isinstance(default, list) else default.to(self.device)
-            batch = self._add(empty, self._evaluate(*args, **kwargs))
+            batch = self._accumulate(empty, self._batch_stats(*args, **kwargs))
             value = self._value_of(batch)
-            self._merge(batch)
+            self._merge_in(batch)
             if self.compute_on_cpu:
                 self._move_list_states_to_cpu()
             self._update_count += 1
@@ -82,42 +100,42 @@ class OneStateMetric(Metric):
         return value
 
     @contextmanager
-    def _all_or_nothing(self) -> Iterator[None]:
-        """What is begun within this and raises has not been begun."""
-        state = getattr(self, self._name)
+    def atomic(self) -> Iterator[None]:
+        """If the body raises, the metric is as it was before."""
+        state = getattr(self, self._state_name)
         length = len(state)
         before = self._update_count, self._computed, self._forward_cache
         try:
             yield
         except BaseException:
-            if isinstance(state, list):  # which may have grown
+            if isinstance(state, list):  # it may have grown
                 del state[length:]
-            setattr(self, self._name, state)
+            setattr(self, self._state_name, state)
             self._update_count, self._computed, self._forward_cache = before
             raise
 
-    def _take(self, batch: Any) -> None:
-        setattr(self, self._name, self._add(getattr(self, self._name), batch))
+    def _apply_batch(self, batch: Any) -> None:
+        setattr(self, self._state_name, self._accumulate(getattr(self, self._state_name), batch))
 
-    def _merge(self, state: State) -> None:
+    def _merge_in(self, state: State) -> None:
         # a list may be shared, too: a MetricCollection lets equal metrics have one, and calls the forward of each
-        own = getattr(self, self._name)
+        own = getattr(self, self._state_name)
         parts = [x.to(self.device) for x in ([state] if isinstance(state, Tensor) else state)]
-        merged = own + parts if isinstance(own, list) else self._join(torch.stack([own, parts[0]]))
-        setattr(self, self._name, merged)
+        merged = own + parts if self._part is None else self._part.merge(torch.stack([own, parts[0]]))
+        setattr(self, self._state_name, merged)
 
     def _value_of(self, batch: State) -> Any:
-        """The value over one batch, of all processes if ``dist_sync_on_step`` is set."""
-        own = getattr(self, self._name)
+        """The value over one batch; over the batches of all processes if ``dist_sync_on_step`` is set."""
+        own = getattr(self, self._state_name)
         if isinstance(batch, Tensor) and not self.dist_sync_on_step:
-            return self._read(batch)
+            return self._finalize(batch)
         try:
-            setattr(self, self._name, batch)
+            setattr(self, self._state_name, batch)
             with self.sync_context(dist_sync_fn=self.dist_sync_fn, should_sync=self.dist_sync_on_step):
-                state = self._current
+                state = self.current_state
         finally:
-            setattr(self, self._name, own)
-        return self._read(state)
+            setattr(self, self._state_name, own)
+        return self._finalize(state)
 
     def _refuse_if_synced(self) -> None:
         if self._is_synced:
@@ -126,62 +144,73 @@ class OneStateMetric(Metric):
             )
 
     def reset(self) -> None:
-        """Forget everything seen so far."""
-        if isinstance(self._defaults[self._name], list):
-            setattr(self, self._name, [])  # torchmetrics would empty the old list, which others may hold
+        """Forget all rows."""
+        if self._part is None:
+            setattr(self, self._state_name, [])  # torchmetrics would clear the old list, which others may hold
         super().reset()
 
     def merge_state(self, incoming_state: "dict[str, Any] | Metric") -> None:
-        """Add the state of another metric of the same configuration, or a dict of its state."""
+        """Add the state of another metric with the same settings, or a dict of its state."""
         self._refuse_if_synced()
         if not isinstance(incoming_state, Metric | dict):
             raise ValueError(
                 f"merge_state needs a metric or a dict of its state, but got {type(incoming_state).__name__}."
             )
         states: dict[str, Any] = incoming_state.metric_state if isinstance(incoming_state, Metric) else incoming_state
-        state = states.get(self._name)
-        problem = "there is no such state" if state is None else self._unlike(state)
-        if problem:
+        state = states.get(self._state_name)
+        mismatch = self._missing_state(states) if state is None else self._state_mismatch(state)
+        if mismatch:
             raise ValueError(
-                f"merge_state needs the state {self._name!r} of a {type(self).__name__} with the same settings, but "
-                f"{problem}: the incoming states are {sorted(states)}."
+                f"merge_state needs the state {self._state_name!r} of a {type(self).__name__} with the same settings, "
+                f"but {mismatch}."
             )
-        with self._all_or_nothing():
-            self._merge(state)  # type: ignore[arg-type]
+        with self.atomic():
+            self._merge_in(state)  # type: ignore[arg-type]
             self._computed = None
             self._update_count += 1
 
-    def _unlike(self, state: object) -> str:
-        """What keeps a foreign state from being one of this metric's; nothing if it can be."""
-        default = self._defaults[self._name]
+    def _missing_state(self, names: Any, prefix: str = "") -> str:
+        """Why some names of states do not include this metric's: another format, or none at all."""
+        before, after = self._state_name.split(f"_format{FORMAT}", 1)
+        other_format = re.compile(re.escape(prefix + before) + r"(_format(\d+))?" + re.escape(after))
+        for name in names:
+            if match := other_format.fullmatch(name):
+                return f"{name!r} has format {match[2] or 1}, and this version of torchdivergence reads {FORMAT}"
+        return f"the incoming states are {sorted(names)}"
+
+    def _state_mismatch(self, state: object) -> str:
+        """Why a foreign state cannot be this metric's; empty if it can."""
+        default = self._defaults[self._state_name]
         if isinstance(default, list):
             parts = [state] if isinstance(state, Tensor) else state
             fits = isinstance(parts, list) and all(isinstance(x, Tensor) and x.dtype == torch.int64 for x in parts)
-            return "" if fits else f"it is no list of int64 tensors: {type(state).__name__}"
+            return "" if fits else f"it is not a list of int64 tensors: {type(state).__name__}"
         if not isinstance(state, Tensor) or (state.shape, state.dtype) != (default.shape, default.dtype):
             found = f"{tuple(state.shape)} in {state.dtype}" if isinstance(state, Tensor) else type(state).__name__
             return f"it should be {tuple(default.shape)} in {default.dtype} and is {found}"
         return ""
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
-        # torchmetrics takes whatever it finds, keeps a value computed before, and warns of a missing update
+        # torchmetrics accepts any state, keeps a value computed before, and warns of a missing update
         _, strict, missing_keys, _, error_msgs = args
-        name = prefix + self._name
-        if strict and self._persistent[self._name] and name not in state_dict:
-            missing_keys.append(name)  # torchmetrics would go on from nothing
+        name = prefix + self._state_name
+        if strict and self._persistent[self._state_name] and name not in state_dict:
+            missing_keys.append(name)  # torchmetrics would continue with an empty state
         if name in state_dict:
             state = state_dict[name]
-            if problem := self._unlike(state):
-                error_msgs.append(f"{name} does not fit {type(self).__name__}: {problem}.")
+            if mismatch := self._state_mismatch(state):
+                error_msgs.append(f"{name} does not fit {type(self).__name__}: {mismatch}.")
                 return
-            if isinstance(self._defaults[self._name], list):
-                state_dict[name] = list(state) if isinstance(state, list) else [state]  # ours to append to
+            if self._part is None:
+                state_dict[name] = list(state) if isinstance(state, list) else [state]  # a list of its own
             self._computed = None
             self._update_count = max(1, self._update_count)
+        elif "has format" in (mismatch := self._missing_state(state_dict, prefix)):
+            error_msgs.append(f"{name}: {mismatch}.")
         super()._load_from_state_dict(state_dict, prefix, *args)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], exclude_state: Sequence[str] = ()) -> torch.nn.Module:
-        # integers and float64 values keep their dtype, whatever a model is cast to: only the device changes
+        # integers and float64 values keep their dtype whatever a model is cast to: only the device changes
         def move(x: Tensor) -> Tensor:
             moved = fn(x)
             return moved if moved.dtype == x.dtype else x.to(moved.device)
@@ -190,25 +219,25 @@ class OneStateMetric(Metric):
 
     def _sync_dist(self, *args: Any, **kwargs: Any) -> None:
         # torchmetrics gives a process with an empty list a float32 tensor, which the others cannot gather
-        if isinstance(getattr(self, self._name), list):
-            setattr(self, self._name, [self._current])
+        if self._part is None:
+            setattr(self, self._state_name, [self.current_state])
         super()._sync_dist(*args, **kwargs)
 
     def _wrap_update(self, update: Callable[..., None]) -> Callable[..., None]:
-        # a failed update was none: torchmetrics has counted it by then, and dropped the computed value
+        # torchmetrics counts a failed update, and drops the computed value
         wrapped = super()._wrap_update(update)
 
         @functools.wraps(update)
-        def undone_on_error(*args: Any, **kwargs: Any) -> None:
+        def atomic_update(*args: Any, **kwargs: Any) -> None:
             self._refuse_if_synced()
-            with self._all_or_nothing():
+            with self.atomic():
                 wrapped(*args, **kwargs)
 
-        return undone_on_error
+        return atomic_update
 
     def _wrap_compute(self, compute: Callable[..., Any]) -> Callable[..., Any]:
-        # a torchmetrics metric whose compute raises stays synced, with the sum of all processes for its own state;
-        # and of rows, one is squeezed
+        # a torchmetrics metric whose compute raises stays synced, with the sum of all processes as its own state;
+        # and a single row is squeezed
         wrapped = super()._wrap_compute(compute)
 
         @functools.wraps(compute)
@@ -221,6 +250,6 @@ class OneStateMetric(Metric):
                 if self._is_synced and not was_synced:
                     self.unsync()
                 raise
-            return value.flatten() if isinstance(self._defaults[self._name], list) else value  # one row is a row
+            return value.flatten() if self._part is None else value
 
         return unsynced_on_error

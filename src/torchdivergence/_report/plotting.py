@@ -1,22 +1,23 @@
-"""Values on matplotlib's axes. It knows no states; matplotlib is imported when it is called for."""
+"""Plots of reports and statistics. matplotlib is imported when a plot is drawn."""
 
 import math
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import Any
 
 from torchdivergence._states.histogram import Distribution
-
-if TYPE_CHECKING:
-    from torchdivergence.report import Summary
+from torchdivergence._states.profile import PositionBin
 
 _STYLES = {0.5: "dotted", 0.99: "dashed", 1.0: "solid"}
 _NAMES = {0.5: "median", 0.99: "99 %", 1.0: "maximum"}
 
 
-def plot_report(summary: "Summary", axes: Any = None, label: str | None = None) -> Any:
-    """The histogram of divergences and their course along the sequence: the figure and its two axes."""
+def plot_report(
+    distribution: Distribution, profile: Sequence[PositionBin], axes: Any = None, label: str | None = None
+) -> Any:
+    """The histogram of divergences, and their mean by position: the figure and its two axes."""
     axes = _axes(2) if axes is None else axes
-    _histogram(axes[0], summary.distribution, "D(p‖q) of a row, nats", label)
-    _course(axes[1], summary, label)
+    _histogram(axes[0], distribution, "KL(p‖q) of a token, nats", "Distribution of per-token KL", label)
+    _profile(axes[1], profile, label)
     for ax in axes:
         ax.spines[["top", "right"]].set_visible(False)
     if label is not None:
@@ -24,10 +25,10 @@ def plot_report(summary: "Summary", axes: Any = None, label: str | None = None) 
     return axes[0].figure, axes
 
 
-def plot_histogram(found: Distribution, name: str, unit: float, ax: Any = None, label: str | None = None) -> Any:
-    """The histogram of the rows of any divergence: the figure and its axes."""
+def plot_histogram(distribution: Distribution, name: str, unit: float, ax: Any = None, label: str | None = None) -> Any:
+    """The histogram of a divergence over rows: the figure and its axes."""
     ax = _axes(1) if ax is None else ax
-    _histogram(ax, found, name, label, unit)
+    _histogram(ax, distribution, f"{name} of a row", f"Distribution of {name}", label, unit)
     ax.spines[["top", "right"]].set_visible(False)
     if label is not None:
         _legend([ax])
@@ -43,7 +44,7 @@ def _axes(columns: int) -> Any:
 
 
 def _legend(axes: Any) -> None:
-    """One for all axes, where nothing lies under it, in place of the one of fewer plots."""
+    """One legend for all axes, below them. It replaces the legend of fewer plots."""
     figure = axes[0].figure
     for old in figure.legends:
         old.remove()
@@ -52,17 +53,19 @@ def _legend(axes: Any) -> None:
     figure.legend(handles, labels, loc="outside lower center", ncols=4, title=lines, frameon=False)
 
 
-def _histogram(ax: Any, found: Distribution, name: str, label: str | None, unit: float = 1.0) -> None:
-    low, high, counts = found.histogram()
+def _histogram(
+    ax: Any, distribution: Distribution, name: str, title: str, label: str | None, unit: float = 1.0
+) -> None:
+    low, high, counts = distribution.histogram()
     low, high = ([x / unit for x in edges] for edges in (low, high))
-    zeros = found.total - sum(counts) - found.infinite
-    # bins are not of one width on a logarithmic axis
-    shares = [100 * n / found.total / math.log2(end / start) for start, end, n in zip(low, high, counts, strict=True)]
-    text = label if not zeros or label is None else f"{label} ({zeros / found.total:.1%} are 0)"
+    total, zeros = distribution.total, distribution.total - sum(counts) - distribution.infinite
+    # bins differ in width on a logarithmic axis
+    shares = [100 * n / total / math.log2(end / start) for start, end, n in zip(low, high, counts, strict=True)]
+    text = label if not zeros or label is None else f"{label} ({zeros / total:.1%} are 0)"
     patches = _bars(ax, low, high, shares, text)
     color = patches.get_facecolor()
     for q, style in _STYLES.items():
-        place = found.quantile(q) / unit
+        place = distribution.quantile(q) / unit
         if 0 < place < float("inf"):
             ax.axvline(place, color=color[:3], linestyle=style, linewidth=1)
             if label is None:
@@ -70,12 +73,12 @@ def _histogram(ax: Any, found: Distribution, name: str, label: str | None, unit:
                     f" {_NAMES[q]} {place:.2g}", (place, 0.98), xycoords=("data", "axes fraction"), rotation=90,
                     va="top", ha="right", fontsize="small",
                 )  # fmt: skip
-    ax.set(xscale="log", xlabel=name, ylabel="rows, % in a factor of 2", title="How the divergences lie")
+    ax.set(xscale="log", xlabel=name, ylabel="% of rows per factor of 2", title=title)
 
 
 def _bars(ax: Any, low: list[float], high: list[float], shares: list[float], label: str | None) -> Any:
-    """Bins that touch are drawn as one outline."""
-    edges, heights = low[:1] or [1.0], []  # without bins there is still a patch, for the legend
+    """Adjacent bins are drawn with one outline."""
+    edges, heights = low[:1] or [1.0], []  # without bins the legend still needs a patch
     for start, end, share in zip(low, high, shares, strict=True):
         if start > edges[-1]:
             edges.append(start)
@@ -85,11 +88,11 @@ def _bars(ax: Any, low: list[float], high: list[float], shares: list[float], lab
     return ax.stairs(heights, edges, fill=True, alpha=0.5, label=label)
 
 
-def _course(ax: Any, summary: "Summary", label: str | None) -> None:
-    places = [(1 + stretch.first + 1 + stretch.last) / 2 for stretch in summary.positions]
-    means = [stretch.mean for stretch in summary.positions]
-    ax.plot(places, means, "o-", markersize=3, linewidth=1, label=label)
-    ax.set(xscale="log", xlabel="place in the sequence", ylabel="mean D(p‖q), nats")
-    if any(mean > 0 for mean in means):  # zeros alone have no logarithms
+def _profile(ax: Any, profile: Sequence[PositionBin], label: str | None) -> None:
+    positions = [(1 + x.first + 1 + x.last) / 2 for x in profile]
+    means = [x.mean for x in profile]
+    ax.plot(positions, means, "o-", markersize=3, linewidth=1, label=label)
+    ax.set(xscale="log", xlabel="position in the sequence", ylabel="mean KL(p‖q), nats")
+    if any(mean > 0 for mean in means):  # a logarithmic axis needs a positive number
         ax.set_yscale("log")
-    ax.set_title("Along the sequence" if places else "Along the sequence: no sequences")
+    ax.set_title("Mean KL by position" if profile else "Mean KL by position: no sequences")

@@ -1,15 +1,17 @@
-"""The values of a report as a table to read."""
+"""The values of a report as a printed table."""
 
 import math
 from collections.abc import Iterable, Mapping
 
 Line = tuple[str, str, str, str]
 
-_FOOT = "A row is a token. ± error: if rows are independent; ± clustered: if sequences are, and tokens within one not."
+_FOOT = (
+    "A row is a token. ± error: standard error for independent rows. ± clustered: standard error clustered by sequence."
+)
 
 
 def table(values: Mapping[str, float], quantiles: Mapping[str, float]) -> str:
-    """Lines with a value, its error for independent rows and that for independent sequences."""
+    """Lines with a value, its standard error and its clustered standard error."""
     lines = [*_divergence(values, quantiles), *_agreements(values)]
     if "perplexity_p" in values:
         lines += [*_perplexities(values), *_delta_p(values, quantiles)]
@@ -33,14 +35,14 @@ def _heading(values: Mapping[str, float]) -> str:
 def _divergence(values: Mapping[str, float], quantiles: Mapping[str, float]) -> Iterable[Line]:
     yield "KL divergence D(p‖q), nats", "", "± error", "± clustered"
     yield _estimate("  mean", values, "kl_mean", "kl")
-    yield from _spread(values, quantiles, "kl_")
+    yield from _quantiles(values, quantiles, "kl_")
 
 
 def _agreements(values: Mapping[str, float]) -> Iterable[Line]:
     for name in values:
         if name.endswith("_agreement"):
             k = name.split("_")[1]
-            label = "Same likeliest token, %" if k == "1" else f"Likeliest {k} tokens in common, %"
+            label = "Same top token, %" if k == "1" else f"Top {k} tokens in common, %"
             yield _estimate(label, values, name, percent=True)
 
 
@@ -55,29 +57,29 @@ def _perplexities(values: Mapping[str, float]) -> Iterable[Line]:
 
 
 def _delta_p(values: Mapping[str, float], quantiles: Mapping[str, float]) -> Iterable[Line]:
-    yield "Δp of the right token, q - p, %", "", "", ""
+    yield "Δp of the target token, q - p, %", "", "", ""
     yield _estimate("  mean", values, "delta_p_mean", percent=True)
-    yield _estimate("  root of mean square", values, "delta_p_rms", percent=True)
-    yield from _spread(values, quantiles, "delta_p_", percent=True)
+    yield _estimate("  root mean square", values, "delta_p_rms", percent=True)
+    yield from _quantiles(values, quantiles, "delta_p_", percent=True)
 
 
 def _estimate(
-    label: str, values: Mapping[str, float], name: str, stem: str | None = None, percent: bool = False
+    label: str, values: Mapping[str, float], name: str, prefix: str | None = None, percent: bool = False
 ) -> Line:
-    scale, stem = 100 if percent else 1, stem or name
+    scale, prefix = 100 if percent else 1, prefix or name
     value = scale * values[name]
-    error, clustered = (scale * values[f"{stem}_{kind}standard_error"] for kind in ("", "clustered_"))
+    error, clustered = (scale * values[f"{prefix}_{kind}standard_error"] for kind in ("", "clustered_"))
     return label, _number(value, _digits(value, error)), _number(error, 2), _number(clustered, 2)
 
 
 def _digits(value: float, error: float) -> int:
-    """So many that the error shows in the last two."""
+    """Number of digits such that the error shows in the last two."""
     if not (math.isfinite(value) and value and math.isfinite(error) and error):
         return 4
     return max(2, min(16, math.floor(math.log10(abs(value))) - math.floor(math.log10(error)) + 2))
 
 
-def _spread(
+def _quantiles(
     values: Mapping[str, float], quantiles: Mapping[str, float], prefix: str, percent: bool = False
 ) -> Iterable[Line]:
     named = {

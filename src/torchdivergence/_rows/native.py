@@ -1,57 +1,64 @@
-"""Rows on the CPU by compiled code, if the package was built with a compiler: see src/native/row.h."""
+"""The native backend: rows of plain CPU tensors in C (src/native/), if the extension was built."""
+
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from torchdivergence._divergences.spec import Term
+from torchdivergence._divergences import Term
 from torchdivergence._extension import native
 from torchdivergence._rows.reference import blocks
 
-_SUMS = {name: place for place, name in enumerate(native.LAYOUT["terms"])} if native else {}
-_DTYPES = {torch.float64: 0, torch.float32: 1, torch.bfloat16: 2, torch.float16: 3}
-_MOST_DIMS = 16
-_BLOCK = 1 << 20  # numbers that are copied at a time, if the classes lie apart
+_LAYOUT: dict[str, Any] = native.LAYOUT if native else {"terms": (), "dtypes": {}, "max_dims": 0, "max_terms": 1}
+TERM_CODES = {name: index for index, name in enumerate(_LAYOUT["terms"])}
+DTYPE_CODES = {getattr(torch, name): code for name, code in _LAYOUT["dtypes"].items()}
+_BLOCK = 1 << 20  # numbers copied at a time if the classes are not contiguous
 _LEAST_TEMPERATURE = 1e-300  # the inverse of a smaller one may be infinite
 
 
-def suits(p: Tensor, q: Tensor, log_prob: tuple[bool, bool], temperature: float, term: Term) -> bool:  # noqa: ARG001
-    """Whether these rows are for here; their number has no say in it."""
-    fits = p.dim() <= _MOST_DIMS and temperature >= _LEAST_TEMPERATURE
-    return term.name in _SUMS and fits and _is_plain(p) and _is_plain(q)
+def supports(p: Tensor, q: Tensor, log_prob: tuple[bool, bool], temperature: float, term: Term) -> bool:  # noqa: ARG001
+    """Whether these tensors and this term are supported; the number of rows does not matter."""
+    if term.name not in TERM_CODES or p.dim() > _LAYOUT["max_dims"] or temperature < _LEAST_TEMPERATURE:
+        return False
+    return _has_plain_memory(p) and _has_plain_memory(q)
 
 
-def _is_plain(x: Tensor) -> bool:
-    """Whether the numbers lie in memory as they are: a subclass may have none, or a negative view others."""
-    plain = type(x) in (Tensor, torch.nn.Parameter) and x.device.type == "cpu" and x.dtype in _DTYPES
+def _has_plain_memory(x: Tensor) -> bool:
+    """Whether the numbers lie at the address of the tensor: no subclass, no lazy negation, no missing storage."""
+    plain = type(x) in (Tensor, torch.nn.Parameter) and x.device.type == "cpu" and x.dtype in DTYPE_CODES
     return plain and not x.is_neg() and (x.data_ptr() != 0 or x.numel() == 0)
 
 
-def sums(p: Tensor, q: Tensor, log_prob: tuple[bool, bool], temperature: float, terms: tuple[Term, ...]) -> Tensor:
-    """See :func:`torchdivergence._rows.reference.sums`."""
-    most = native.LAYOUT["max_terms"]
-    if len(terms) > most:
-        return torch.cat([sums(p, q, log_prob, temperature, terms[k : k + most]) for k in range(0, len(terms), most)])
-    if _adjacent(p) and _adjacent(q):
-        return _sums(p, q, log_prob, temperature, terms)
+def term_sums(p: Tensor, q: Tensor, log_prob: tuple[bool, bool], temperature: float, terms: tuple[Term, ...]) -> Tensor:
+    """See :func:`torchdivergence._rows.reference.term_sums`."""
+    at_once = _LAYOUT["max_terms"]
+    if len(terms) > at_once:
+        parts = [terms[start : start + at_once] for start in range(0, len(terms), at_once)]
+        return torch.cat([term_sums(p, q, log_prob, temperature, part) for part in parts])
+    if _contiguous_classes(p) and _contiguous_classes(q):
+        return _term_sums(p, q, log_prob, temperature, terms)
     values = torch.empty(len(terms), *p.shape[:-1], dtype=torch.float64, device=p.device)
     for block in blocks(p.shape, _BLOCK):
-        a, b = (x[block] if _adjacent(x) else x[block].contiguous() for x in (p, q))
-        values[:, *block] = _sums(a, b, log_prob, temperature, terms)
-        del a, b  # before there are the next
+        a, b = (x[block] if _contiguous_classes(x) else x[block].contiguous() for x in (p, q))
+        values[(slice(None), *block)] = _term_sums(a, b, log_prob, temperature, terms)
+        del a, b  # before the next are allocated
     return values
 
 
-def _sums(p: Tensor, q: Tensor, log_prob: tuple[bool, bool], temperature: float, terms: tuple[Term, ...]) -> Tensor:
+def _term_sums(
+    p: Tensor, q: Tensor, log_prob: tuple[bool, bool], temperature: float, terms: tuple[Term, ...]
+) -> Tensor:
     batch = p.shape[:-1]
     values = torch.empty(len(terms), *batch, dtype=torch.float64, device=p.device)
     a, b = (
-        (x.data_ptr(), _DTYPES[x.dtype], is_log, x.stride()[:-1]) for x, is_log in zip((p, q), log_prob, strict=True)
+        (x.data_ptr(), DTYPE_CODES[x.dtype], is_log, x.stride()[:-1])
+        for x, is_log in zip((p, q), log_prob, strict=True)
     )
-    wanted = tuple((_SUMS[term.name], term.parameter) for term in terms)
+    requests = tuple((TERM_CODES[term.name], term.parameter) for term in terms)
     if values.numel():
-        native.term_sums(a, b, batch, p.shape[-1], temperature, wanted, values.data_ptr(), torch.get_num_threads())
+        native.term_sums(a, b, batch, p.shape[-1], temperature, requests, values.data_ptr(), torch.get_num_threads())
     return values
 
 
-def _adjacent(x: Tensor) -> bool:
+def _contiguous_classes(x: Tensor) -> bool:
     return x.stride(-1) == 1 or x.shape[-1] == 1

@@ -1,15 +1,15 @@
-"""Rows on any device, in plain torch and float64, a few at a time: what a block needs stays in the cache.
+"""The reference backend: rows on any device, in plain PyTorch and float64.
 
 With the log-weights a and b of a row (logits, log-probabilities, or logarithms of probabilities)::
 
     p = softmax(a),  q = softmax(b),  delta = log(p / q) = (a - b) - (lse(a) - lse(b))
-    D = sum of a term of p, q and delta over the classes
+    D = sum over the classes of a summand made of p, q and delta
 
-The differences come before all else, a - max(a), b - max(b), then theirs: nearly equal floats subtract without
-error, and those of 24 bits or fewer do so almost always; and lse(a) - lse(b) comes from what the weights differ by. So
-delta is good to its last digits when it is small. Every term is >= 0, so none of them cancel.
+Differences come first: a - max(a) and b - max(b), then their difference. Nearly equal floats subtract without error,
+and floats of 24 bits or fewer do so in float64 almost always; lse(a) - lse(b) comes from the difference of the weights.
+So a small delta is accurate to its last digits. Every summand is >= 0: there is no cancellation.
 
-A row's bits depend on that row alone.
+Rows are computed in blocks that fit in the cache. The bits of a row do not depend on the rest of the batch.
 """
 
 from collections.abc import Iterator
@@ -18,32 +18,35 @@ from math import inf, prod
 import torch
 from torch import Tensor
 
-from torchdivergence._divergences.pair import Classes
-from torchdivergence._divergences.spec import Generator, Term
-from torchdivergence._rows.ordered_sums import row_log_sums, row_sums
+from torchdivergence._divergences import Divergence, Term
+from torchdivergence._divergences.pair import NormalizedPair
+from torchdivergence._rows.ordered_sums import row_logsumexp, row_sums
 
 _BLOCK = 1 << 16  # numbers in a block
 _LARGEST = torch.finfo(torch.float64).max
 
 
-def suits(p: Tensor, q: Tensor, log_prob: tuple[bool, bool], temperature: float, term: Term) -> bool:  # noqa: ARG001
-    """Every row and every term."""
+def supports(
+    p: Tensor,  # noqa: ARG001
+    q: Tensor,  # noqa: ARG001
+    log_prob: tuple[bool, bool],  # noqa: ARG001
+    temperature: float,  # noqa: ARG001
+    term: Term,  # noqa: ARG001
+) -> bool:
+    """True: any tensors and any term."""
     return True
 
 
-def sums(p: Tensor, q: Tensor, log_prob: tuple[bool, bool], temperature: float, terms: tuple[Term, ...]) -> Tensor:
-    """For each row the sums of some terms over the classes, ``[terms, *batch]`` in float64.
-
-    They are NaN where p or q is no distribution.
-    """
+def term_sums(p: Tensor, q: Tensor, log_prob: tuple[bool, bool], temperature: float, terms: tuple[Term, ...]) -> Tensor:
+    """Sums of some terms over the classes of each row, ``[terms, *batch]`` in float64; NaN for invalid rows."""
     values = torch.empty(len(terms), *p.shape[:-1], dtype=torch.float64, device=p.device)
     _keep_pages(p)
     for block in blocks(p.shape, _BLOCK):
-        classes, valid = _compare(_log_weights(p[block], q[block], log_prob), temperature)
+        pair, nan_if_invalid = _normalize_(_log_weights(p[block], q[block], log_prob), temperature)
         for term, value in zip(terms, values, strict=True):
-            summands = term.of(classes)
-            total = row_log_sums(summands) if term.is_log else row_sums(summands).clamp_(min=0)
-            value[block] = (total + valid).view(value[block].shape)
+            summands = term.summand(pair)
+            term_sum = row_logsumexp(summands) if term.log_domain else row_sums(summands).clamp_(min=0)
+            value[block] = (term_sum + nan_if_invalid).view(value[block].shape)
     return values
 
 
@@ -52,51 +55,52 @@ def gradients(
     q: Tensor,
     log_prob: tuple[bool, bool],
     temperature: float,
-    generator: Generator,
+    divergence: Divergence,
     values: Tensor,
-    slope: Tensor,
+    grad_output: Tensor,
     needed: tuple[bool, bool],
 ) -> tuple[Tensor | None, Tensor | None]:
-    """The gradients of ``sum(slope * values)`` in p and in q.
+    """Gradients of ``sum(grad_output * values)`` with respect to p and q.
 
-    A derivative h by the logarithm of a normalised p becomes ``h - p * sum(h)`` by the log-weight a, and that over
-    exp(a) by the weight. Gradients are zero for rows of slope zero and of infinite value.
+    A derivative h with respect to the logarithm of a normalized p becomes ``h - p * sum(h)`` with respect to the
+    log-weight a, and that over exp(a) with respect to the weight. Gradients are zero for rows whose grad_output is zero
+    and for rows of infinite value.
     """
     grads = tuple(torch.empty_like(x) if need else None for x, need in zip((p, q), needed, strict=True))
     sides = [(side, log_prob[side], grad) for side, grad in enumerate(grads) if grad is not None]
     _keep_pages(p)
     for block in blocks(p.shape, _BLOCK):
-        classes, _ = _compare(_log_weights(p[block], q[block], log_prob), temperature, exact=False)
-        value, outer = (x[block].reshape(-1, 1) for x in (values, slope))
-        flat = (outer == 0) | (value == inf)
-        outer = outer / temperature * generator.finish_slope(value)
-        scales = {is_log: classes if is_log else classes.near_zero for _, is_log, _ in sides}
-        slopes = {is_log: generator.slopes(c) for is_log, c in scales.items()}
+        pair, _ = _normalize_(_log_weights(p[block], q[block], log_prob), temperature, exact=False)
+        value, outer = (x[block].reshape(-1, 1) for x in (values, grad_output))
+        zero_rows = (outer == 0) | (value == inf)
+        outer = outer / temperature * divergence.finalize_grad(value)
+        pairs = {is_log: pair if is_log else pair.with_finite_ratios for _, is_log, _ in sides}
+        log_grads = {is_log: divergence.log_grads(x) for is_log, x in pairs.items()}
         for side, is_log, grad in sides:
-            share, part = (scales[is_log].p, scales[is_log].q)[side], slopes[is_log][side]
+            share, part = (pairs[is_log].p, pairs[is_log].q)[side], log_grads[is_log][side]
             part = part - share * row_sums(part).unsqueeze(-1)
             if not is_log:
-                part = part.div_(share).div_(classes.log_mass[side].exp()).clamp_(-_LARGEST, _LARGEST)
-            _store(grad[block], part.mul_(outer).masked_fill_(flat, 0.0))
+                part = part.div_(share).div_(pair.log_mass[side].exp()).clamp_(-_LARGEST, _LARGEST)
+            _store_(grad[block], part.mul_(outer).masked_fill_(zero_rows, 0.0))
     return grads[0], grads[1]
 
 
 def _keep_pages(p: Tensor) -> None:
-    """Has the C library keep what a block frees for the next, as fresh pages cost more than the arithmetic.
+    """Make the C library keep the memory that a block frees: new pages cost more time than the arithmetic.
 
-    glibc returns freed memory to the system until it has seen a large piece freed: see M_MMAP_THRESHOLD in mallopt(3).
+    glibc returns freed memory to the system until it has seen a large block freed: see M_MMAP_THRESHOLD in mallopt(3).
     """
     if p.device.type == "cpu" and p.numel() > _BLOCK:
-        torch.empty(31 << 20, dtype=torch.uint8, device=p.device)  # never touched, so it has no pages itself
+        torch.empty(31 << 20, dtype=torch.uint8, device=p.device)  # never written, so it takes no pages
 
 
-def _store(grad: Tensor, part: Tensor) -> None:
-    limit = torch.finfo(grad.dtype).max  # a slope past it stays finite
+def _store_(grad: Tensor, part: Tensor) -> None:
+    limit = torch.finfo(grad.dtype).max  # a larger gradient stays finite
     grad.copy_(part.clamp_(-limit, limit).view(grad.shape))
 
 
 def _log_weights(p: Tensor, q: Tensor, log_prob: tuple[bool, bool]) -> Tensor:
-    """A block's log-weights in float64, ``[2, rows, classes]``, in memory of their own."""
+    """Log-weights of a block in float64, ``[2, rows, classes]``, in new memory."""
     weights = torch.empty(2, *p.shape, dtype=torch.float64, device=p.device)
     for x, given, is_log in zip(weights.unbind(), (p, q), log_prob, strict=True):
         x.copy_(given)
@@ -105,13 +109,13 @@ def _log_weights(p: Tensor, q: Tensor, log_prob: tuple[bool, bool]) -> Tensor:
     return weights.view(2, -1, p.shape[-1])
 
 
-def _compare(weights: Tensor, temperature: float, exact: bool = True) -> tuple[Classes, Tensor]:
-    """From log-weights, which are used up; and for each row 0, or NaN where p or q is no distribution.
+def _normalize_(weights: Tensor, temperature: float, exact: bool = True) -> tuple[NormalizedPair, Tensor]:
+    """The normalized pair of log-weights, which are overwritten; and for each row 0, or NaN if the row is invalid.
 
-    If not exact, delta may be off by the rounding of the normalisers, which is enough for slopes.
+    If not exact, delta may be off by the rounding error of the normalizers. That is accurate enough for gradients.
     """
     top = weights.amax(-1, keepdim=True)
-    valid = top.mul(0).sum(0).squeeze(-1)
+    nan_if_invalid = top.mul(0).sum(0).squeeze(-1)
     weights.sub_(top)
     delta = weights[0] - weights[1]
     if temperature != 1:
@@ -124,19 +128,19 @@ def _compare(weights: Tensor, temperature: float, exact: bool = True) -> tuple[C
     log_total = total.log()
     shift = log_total[0] - log_total[1]
     if exact:
-        gap = torch.expm1(-delta.abs()).mul_(shares.amax(0)).neg_().copysign_(delta)
-        excess = row_sums(gap).unsqueeze(-1).div_(total[0])  # of p's weights, with all its digits if it is small
+        diff = torch.expm1(-delta.abs()).mul_(shares.amax(0)).neg_().copysign_(delta)
+        excess = row_sums(diff).unsqueeze(-1).div_(total[0])  # relative to the mass of p; accurate when small
         shift = torch.where(excess < 0.5, -torch.log1p(-excess), shift)
     delta.sub_(shift)
     p, q = shares.div_(total)
     log_p = weights[0].sub_(log_total[0])
-    return Classes(p, q, log_p, delta, top + log_total), valid
+    return NormalizedPair(p, q, log_p, delta, top + log_total), nan_if_invalid
 
 
 def blocks(shape: torch.Size, size: int) -> Iterator[tuple[int | slice, ...]]:
-    """Indices into the batch dimensions that cut out blocks, in order, without ever joining two dimensions.
+    """Indices of blocks of the batch dimensions, in order, such that no two dimensions have to be joined.
 
-    A block has at most ``size`` numbers, or one row if that has more.
+    A block has at most ``size`` numbers, or one row if a row has more.
     """
     batch, rows = shape[:-1], max(1, size // shape[-1])
     if prod(batch) <= rows:

@@ -1,12 +1,12 @@
-"""Rows on a GPU, one program a row, each number read once.
+"""The Triton backend: KL divergence on a GPU, one program per row, each number read once.
 
-A row is taken in chunks of classes. Within a chunk the arithmetic is float32, on distributions that are
-normalised over the chunk; the chunks join in float64 by the chain rule of the divergence::
+A row is processed in chunks of classes. Within a chunk the arithmetic is float32, on distributions that are normalized
+over the chunk. The chunks are joined in float64 by the chain rule of the divergence::
 
     D(p || q) = D(chunk masses of p || those of q) + sum_k P_k * D(p within k || q within k)
 
-So a few numbers stand for all classes read so far: the logarithms of their masses, the difference of these,
-which is known far better than each, and the divergence within them.
+So three numbers represent all classes read so far: the logarithm of their mass in p, the logarithm of the ratio of
+their masses (more accurate than a difference of two logarithms), and the divergence within them.
 """
 
 import torch
@@ -14,19 +14,19 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from torchdivergence._divergences.spec import Term
+from torchdivergence._divergences import Term
 
 _CHUNK = 4096
 _NARROW = (torch.float16, torch.bfloat16, torch.float32)
 
 
-def suits(p: Tensor, q: Tensor, log_prob: tuple[bool, bool], temperature: float, term: Term) -> bool:  # noqa: ARG001
-    """Whether these rows are for here; their number has no say in it."""
+def supports(p: Tensor, q: Tensor, log_prob: tuple[bool, bool], temperature: float, term: Term) -> bool:  # noqa: ARG001
+    """Whether these tensors and this term are supported; the number of rows does not matter."""
     return p.is_cuda and p.dtype in _NARROW and q.dtype in _NARROW and term.name == "kl"
 
 
-def sums(p: Tensor, q: Tensor, log_prob: tuple[bool, bool], temperature: float, terms: tuple[Term, ...]) -> Tensor:
-    """See :func:`torchdivergence._rows.reference.sums`; there is one term."""
+def term_sums(p: Tensor, q: Tensor, log_prob: tuple[bool, bool], temperature: float, terms: tuple[Term, ...]) -> Tensor:
+    """See :func:`torchdivergence._rows.reference.term_sums`; there is one term."""
     values = torch.empty(len(terms), *p.shape[:-1], dtype=torch.float64, device=p.device)
     classes = p.shape[-1]
     chunk = min(_CHUNK, triton.next_power_of_2(classes))
@@ -39,7 +39,7 @@ def sums(p: Tensor, q: Tensor, log_prob: tuple[bool, bool], temperature: float, 
 
 
 def _offsets(x: Tensor) -> Tensor:
-    """Where each row begins, in numbers from the start of x, whatever its strides."""
+    """Offset of each row from the start of x, in numbers."""
     offsets = torch.zeros((), dtype=torch.int64, device=x.device)
     for size, stride in zip(x.shape[:-1], x.stride()[:-1], strict=True):
         offsets = offsets.unsqueeze(-1) + torch.arange(0, size, device=x.device) * stride
@@ -61,13 +61,13 @@ def _expm1(x):
 
 @triton.jit
 def _log_excess(r):
-    """What r is more than log(1 + r), without cancellation."""
+    """R - log(1 + r) without cancellation."""
     return tl.where(tl.abs(r) < 1e-3, r * r * (0.5 - r * (1 / 3 - r * (0.25 - r * 0.2))), r - tl.log(1 + r))
 
 
 @triton.jit
 def _log_weights(pointer, index, mask, temperature, IS_LOG: tl.constexpr, SCALED: tl.constexpr):
-    """A chunk's log-weights, in float64 unless they are logits as given; and whether one of them is invalid."""
+    """Log-weights of a chunk, in float64 unless they are unscaled logits; and whether one of them is invalid."""
     x = tl.load(pointer + index, mask=mask, other=0).to(tl.float32)
     if IS_LOG:
         bad = (x != x) | (x == float("inf"))
@@ -81,7 +81,7 @@ def _log_weights(pointer, index, mask, temperature, IS_LOG: tl.constexpr, SCALED
 
 @triton.jit
 def _delta(a, b, both, tops, log_masses):
-    """Of finite a and b, a - b - tops - log_masses to the last digits of float32, whatever their size; else 0."""
+    """A - b - tops - log_masses, accurate to float32 whatever the size of a and b; 0 where one of them is infinite."""
     a, b = tl.where(both, a, 0), tl.where(both, b, 0)
     s = a - b
     back = s - a
@@ -94,7 +94,7 @@ def _delta(a, b, both, tops, log_masses):
 
 @triton.jit
 def _exp(x):
-    """exp(x) for x <= 80, to the last float32 digit: the hardware's loses some where x is large. 0 below exp(-87)."""
+    """exp(x) for x <= 80, accurate to float32 (the hardware's loses digits where x is large); 0 below exp(-87)."""
     n = tl.floor(tl.maximum(x, -90.0) * 1.44269504 + 0.5)
     f = (tl.maximum(x, -90.0) - n * 0.693359375) + n * 2.12194440e-4  # less n log 2, in two parts (Cody and Waite)
     series = 1 / 24 + f * (1 / 120 + f * (1 / 720 + f / 5040))
@@ -112,7 +112,7 @@ def _softmax(a, top):
 
 @triton.jit
 def _excess(delta, p, q):
-    """One class's p * (exp(-delta) - 1 + delta): a series near 0; and where p is far below q, q - p + p * delta."""
+    """Summand p * (exp(-delta) - 1 + delta): a series near 0, and q - p + p * delta where p is far below q."""
     series = 1 / 5040 - delta * (1 / 40320 - delta / 362880)
     series = 1 / 24 - delta * (1 / 120 - delta * (1 / 720 - delta * series))
     near = delta * delta * (0.5 - delta * (1 / 6 - delta * series))
@@ -122,7 +122,7 @@ def _excess(delta, p, q):
 
 @triton.jit
 def _within(a, b, top_a, top_b):
-    """Of a chunk with mass on both sides: log p-mass, log of q-mass over p-mass, divergence."""
+    """For a chunk with mass in p and q: log mass of p, log ratio of the masses (q over p), divergence."""
     p, total_p = _softmax(a, top_a)
     q, total_q = _softmax(b, top_b)
     tops, log_masses = top_a.to(tl.float64) - top_b.to(tl.float64), tl.log(total_p / total_q).to(tl.float32)
@@ -135,7 +135,7 @@ def _within(a, b, top_a, top_b):
 
 @triton.jit
 def _join(mass, ratio, d, mass_k, ratio_k, d_k):
-    """The chain rule for two sets of classes with mass on both sides; the heavier in p is the base."""
+    """Chain rule for two sets of classes with mass in p and q; the one that is heavier in p is the base."""
     swap = mass_k > mass
     heavy, light = tl.where(swap, mass_k, mass), tl.where(swap, mass, mass_k)
     base, step = tl.where(swap, ratio_k, ratio), tl.where(swap, ratio - ratio_k, ratio_k - ratio)

@@ -1,8 +1,8 @@
-"""The distribution of numbers over rows, as counts. It does not know what the numbers are.
+"""A histogram of all rows with one bin per bfloat16 number, from which quantiles are read.
 
-There is a count for each bfloat16: a number is counted where its first 16 bits as a float32 are. Counts of two states
-are added, whatever their rows. A number that is read back is off by 2**-8 of itself at most (if it is from 1.2e-38 to
-3.4e38 in size); the smallest and the largest are kept as they are.
+A number is counted in the bin of the first 16 bits of its float32. Histograms merge by addition, minimum and maximum by
+taking the more extreme one. A quantile is off by 2**-8 of itself at most (from 1.2e-38 to 3.4e38 in size); minimum and
+maximum are exact.
 """
 
 import math
@@ -11,86 +11,48 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-BINS = 1 << 15
-LIMITS = 2
-"""How many integers keep the smallest and the largest number; of two states, each is the larger."""
+from torchdivergence._states.part import Part, RowBatch
 
-_INF = 0x7F800000  # the bits of a float32
+BINS = 1 << 15
+"""Bins of the non-negative numbers."""
+_EXTREMA = 2  # integers for minimum and maximum, coded so that the larger one is the more extreme
+_INF = 0x7F800000  # bits of a float32
 _NONE = torch.iinfo(torch.int64).min
 _LARGEST = torch.finfo(torch.float32).max
 
 
-def no_limits() -> Tensor:
-    """The limits of no numbers."""
-    return torch.full((LIMITS,), _NONE)
-
-
-def count_(counts: Tensor, limits: Tensor, numbers: Tensor, kept: Tensor) -> None:
-    """Write numbers into counts, ``[2 * BINS]`` or, if none is negative, ``[BINS]``, and into limits, ``[LIMITS]``.
-
-    Args:
-        counts: How often each bin has been met.
-        limits: The smallest and the largest number, coded.
-        numbers: Float64, no NaN where they are kept.
-        kept: Bool, of the same shape: which of them count.
-    """
-    numbers, kept = numbers.flatten(), kept.flatten()
-    size = numbers.abs()
-    narrow = torch.where(size.isinf(), size, size.clamp(max=_LARGEST)).float()
-    bins = (narrow.view(torch.int32) >> 16).long().masked_fill_(~kept, 0)
-    if len(counts) > BINS:
-        bins = torch.where(numbers < 0, BINS - 1 - bins, BINS + bins)
-    counts.index_add_(0, bins, kept.long())
-    if kept.numel():
-        ranks = _rank(numbers)
-        both = torch.stack([~ranks, ranks]).masked_fill_(~kept, _NONE)
-        limits.copy_(torch.maximum(limits, both.amax(1)))
-
-
-def _rank(numbers: Tensor) -> Tensor:
-    """Integers in the order of the numbers, one for each float64."""
-    bits = (numbers + 0.0).view(torch.int64)  # -0.0 + 0.0 is 0.0
-    return torch.where(bits < 0, bits ^ torch.iinfo(torch.int64).max, bits)
-
-
-def _number(rank: int) -> float:
-    bits = rank ^ torch.iinfo(torch.int64).max if rank < 0 else rank
-    (number,) = torch.tensor([bits]).view(torch.float64).tolist()
-    return float(number)
-
-
 class Distribution:
-    """What counts and limits say of the numbers that went in."""
+    """What a histogram knows of the numbers that were counted."""
 
-    def __init__(self, counts: Tensor, limits: Tensor) -> None:
+    def __init__(self, counts: Tensor, extrema: Tensor) -> None:
         self.counts = counts.cpu()
         self.total = int(self.counts.sum())
         self.infinite = int(self.counts[-BINS + (_INF >> 16)])
-        low, high = limits.tolist()
-        self.minimum = _number(~low) if self.total else math.nan
-        self.maximum = _number(high) if self.total else math.nan
+        low, high = extrema.tolist()
+        self.minimum = _decode(~low) if self.total else math.nan
+        self.maximum = _decode(high) if self.total else math.nan
 
     def quantile(self, q: float) -> float:
-        """The q-quantile, between the two numbers next to it as numpy has it by default ("linear")."""
+        """The q-quantile, interpolated between order statistics like :func:`numpy.quantile` ("linear")."""
         if not self.total:
             return math.nan
         place = (self.total - 1) * q
         before = math.floor(place)
-        low, high = self._in_order(before), self._in_order(min(before + 1, self.total - 1))
+        low, high = self._order_statistic(before), self._order_statistic(min(before + 1, self.total - 1))
         share = place - before
         return low if share == 0 or low == high else (1 - share) * low + share * high
 
-    def histogram(self, bins: int = 32) -> tuple[list[float], list[float], list[int]]:
-        """Lower and upper edges, and counts, of the finite numbers from 3e-39 on, with so many bins joined to one."""
+    def histogram(self, joined: int = 32) -> tuple[list[float], list[float], list[int]]:
+        """Lower edges, upper edges and counts of bins of finite numbers above 3e-39; ``joined`` bins are made one."""
         edges = _edges(self.counts.device)
-        positive = self.counts[-BINS:]
-        joined = positive.view(-1, bins).sum(1)
-        (met,) = joined.nonzero(as_tuple=True)
-        met = met[(met > 0) & edges[met * bins].isfinite()]
-        return edges[met * bins].tolist(), edges[(met + 1) * bins].tolist(), joined[met].tolist()
+        counts = self.counts[-BINS:].view(-1, joined).sum(1)
+        (nonempty,) = counts.nonzero(as_tuple=True)
+        nonempty = nonempty[(nonempty > 0) & edges[nonempty * joined].isfinite()]
+        low, high = edges[nonempty * joined], edges[(nonempty + 1) * joined]
+        return low.tolist(), high.tolist(), counts[nonempty].tolist()
 
-    def _in_order(self, place: int) -> float:
-        """The number in this place of the order, from 0 on."""
+    def _order_statistic(self, place: int) -> float:
+        """The number at a place in ascending order, from 0 on."""
         if place in (0, self.total - 1):
             return self.maximum if place else self.minimum
         found = int(torch.searchsorted(self._cumulated, place, right=True))
@@ -106,7 +68,74 @@ class Distribution:
         return self.counts.cumsum(0)
 
 
+class Histogram(Part[Distribution]):
+    """The histogram of a column, and its minimum and maximum.
+
+    Args:
+        column: Name of the column. A batch that lacks it is left out, and so are NaN and rows of weight zero.
+        signed: Whether the numbers may be negative; then there are twice as many bins.
+    """
+
+    def __init__(self, column: str, signed: bool = False) -> None:
+        self.column = column
+        self._bins = 2 * BINS if signed else BINS
+        self.size = self._bins + _EXTREMA
+
+    def empty(self) -> Tensor:
+        """Zero counts, and no extrema."""
+        return torch.cat([torch.zeros(self._bins, dtype=torch.int64), torch.full((_EXTREMA,), _NONE)])
+
+    def accumulate_(self, state: Tensor, batch: RowBatch) -> None:
+        """Count the numbers of a batch."""
+        if self.column in batch.columns:
+            numbers = batch.columns[self.column]
+            kept = (batch.valid_weights > 0) & ~numbers.isnan()
+            update_histogram_(state[: self._bins], state[self._bins :], numbers, kept)
+
+    def merge(self, states: Tensor) -> Tensor:
+        """Add the counts, and keep the more extreme extrema."""
+        return torch.cat([states[:, : self._bins].sum(0), states[:, self._bins :].amax(0)])
+
+    def read(self, state: Tensor) -> Distribution:
+        """The distribution of the numbers."""
+        return Distribution(state[: self._bins], state[self._bins :])
+
+
+def update_histogram_(counts: Tensor, extrema: Tensor, numbers: Tensor, kept: Tensor) -> None:
+    """Count numbers, in place.
+
+    Args:
+        counts: ``[2 * BINS]``, or ``[BINS]`` if no number is negative.
+        extrema: Minimum and maximum, coded.
+        numbers: Float64; not NaN where they are kept.
+        kept: Bool, of the same shape: which of them count.
+    """
+    numbers, kept = numbers.flatten(), kept.flatten()
+    size = numbers.abs()
+    narrow = torch.where(size.isinf(), size, size.clamp(max=_LARGEST)).float()
+    bins = (narrow.view(torch.int32) >> 16).long().masked_fill_(~kept, 0)
+    if len(counts) > BINS:
+        bins = torch.where(numbers < 0, BINS - 1 - bins, BINS + bins)
+    counts.index_add_(0, bins, kept.long())
+    if kept.numel():
+        codes = _encode(numbers)
+        both = torch.stack([~codes, codes]).masked_fill_(~kept, _NONE)
+        extrema.copy_(torch.maximum(extrema, both.amax(1)))
+
+
+def _encode(numbers: Tensor) -> Tensor:
+    """Integers in the order of the numbers, one for each float64."""
+    bits = (numbers + 0.0).view(torch.int64)  # -0.0 + 0.0 is 0.0
+    return torch.where(bits < 0, bits ^ torch.iinfo(torch.int64).max, bits)
+
+
+def _decode(code: int) -> float:
+    bits = code ^ torch.iinfo(torch.int64).max if code < 0 else code
+    (number,) = torch.tensor([bits]).view(torch.float64).tolist()
+    return float(number)
+
+
 def _edges(device: torch.device) -> Tensor:
-    """Where each bin of numbers >= 0 begins, and where the last one ends, in float64; of infinity on, infinite."""
+    """Lower edge of each bin of non-negative numbers, and the upper edge of the last; infinite from infinity on."""
     bits = torch.arange(BINS + 1, device=device, dtype=torch.int64) << 16
     return bits.clamp(max=_INF).int().view(torch.float32).double()

@@ -1,4 +1,4 @@
-"""Means by the place in a sequence, four to an octave, from exact sums. It does not know what they are of."""
+"""The profile of a column: its mean by position in the sequence, in four bins per octave, from exact sums."""
 
 import math
 from typing import NamedTuple
@@ -6,58 +6,66 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from torchdivergence._states import superaccumulator as _accumulators
-from torchdivergence._states.superaccumulator import BANK
+from torchdivergence._layout import WIDTH
+from torchdivergence._states.part import Part, RowBatch, weighted
+from torchdivergence._states.superaccumulator import accumulate_, read
 
-_OCTAVES = 24  # places past 2**24 count with the last
-_PARTS = 4
-_BANKS = _OCTAVES * _PARTS
-SIZE = 2 * _BANKS * BANK
+_OCTAVES = 24  # positions past 2**24 count with the last
+_BINS_PER_OCTAVE = 4
+_BINS = _OCTAVES * _BINS_PER_OCTAVE
 
 
-class Stretch(NamedTuple):
-    """The mean over some places in a row, counted from 0: ``first`` to ``last``."""
+class PositionBin(NamedTuple):
+    """The mean over some positions, ``first`` to ``last``, counted from 0."""
 
     first: int
     last: int
     mean: float
 
 
-def add_(state: Tensor, numbers: Tensor, weights: Tensor) -> None:
-    """Write numbers and weights >= 0, float64 ``[*batch, places]``, into a state, ``[SIZE]``."""
-    if not numbers.numel():
-        return
-    banks = state.view(_BANKS, 2, BANK)
-    both = torch.stack([_accumulators.weigh(numbers, weights), weights]).reshape(2, -1, numbers.shape[-1])
-    first = 0
-    while first < numbers.shape[-1]:
-        stretch = _stretch(first)
-        end = _ends(stretch)
-        _accumulators.add_(banks[stretch], both[..., first:end].reshape(2, -1))
-        first = end
+class Profile(Part[list[PositionBin]]):
+    """The mean of a column by position. Positions lie along the last batch dimension, if there are two or more."""
+
+    size = 2 * _BINS * WIDTH
+
+    def __init__(self, column: str) -> None:
+        self.column = column
+
+    def accumulate_(self, state: Tensor, batch: RowBatch) -> None:
+        """Add the rows of a batch."""
+        values, weights = batch.columns[self.column], batch.valid_weights
+        if values.dim() < 2 or not values.numel():
+            return
+        bins = state.view(_BINS, 2, WIDTH)
+        both = torch.stack([weighted(values, weights), weights]).reshape(2, -1, values.shape[-1])
+        first = 0
+        while first < values.shape[-1]:
+            place = _bin_of(first)
+            end = _end_of(place)
+            accumulate_(bins[place], both[..., first:end].reshape(2, -1))
+            first = end
+
+    def read(self, state: Tensor) -> list[PositionBin]:
+        """The means of the bins that hold a row of positive weight."""
+        found = []
+        first = 0
+        for place, (values, weights) in enumerate(state.view(_BINS, 2, WIDTH).unbind()):
+            end = _end_of(place)
+            if end > first:
+                value, weight = read(values), read(weights)
+                if weight.units:
+                    found.append(PositionBin(first, end - 1, value.value / weight.value))
+            first = max(first, end)
+        return found
 
 
-def read(state: Tensor) -> list[Stretch]:
-    """The means, where there are any."""
-    found = []
-    first = 0
-    for stretch, (numbers, weights) in enumerate(state.view(_BANKS, 2, BANK).unbind()):
-        end = _ends(stretch)
-        if end > first:
-            value, weight = _accumulators.read(numbers), _accumulators.read(weights)
-            if weight.units:
-                found.append(Stretch(first, end - 1, value.value / weight.value))
-        first = max(first, end)
-    return found
+def _bin_of(position: int) -> int:
+    """The bin of a position: from position + 1, the exponent and two more bits."""
+    mantissa, exponent = math.frexp(position + 1)
+    return min((exponent - 1) * _BINS_PER_OCTAVE + int((2 * mantissa - 1) * _BINS_PER_OCTAVE), _BINS - 1)
 
 
-def _stretch(place: int) -> int:
-    """Which stretch a place is in: by its number from 1 on, the exponent and two more bits."""
-    mantissa, exponent = math.frexp(place + 1)
-    return min((exponent - 1) * _PARTS + int((2 * mantissa - 1) * _PARTS), _BANKS - 1)
-
-
-def _ends(stretch: int) -> int:
-    """The first place after a stretch; the last one has no end."""
-    octave, part = divmod(stretch + 1, _PARTS)
-    return math.ceil(2**octave * (1 + part / _PARTS)) - 1 if stretch < _BANKS - 1 else 1 << 62
+def _end_of(place: int) -> int:
+    """The first position after a bin; the last bin has no end."""
+    octave, part = divmod(place + 1, _BINS_PER_OCTAVE)
+    return math.ceil(2**octave * (1 + part / _BINS_PER_OCTAVE)) - 1 if place < _BINS - 1 else 1 << 62

@@ -1,0 +1,29 @@
+"""Means and standard errors from exact sums of squares and products."""
+
+import math
+from fractions import Fraction
+
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from torchdivergence._states.moments import Moments
+from torchdivergence._states.part import DIVERGENCE, RowBatch
+
+
+@settings(deadline=None, max_examples=200)
+@given(st.lists(st.floats(-1e150, 1e150), min_size=1, max_size=12), st.floats(1e-3, 1e3))
+def test_moments_equal_those_of_fractions(numbers: list[float], offset: float) -> None:
+    x = torch.tensor(numbers, dtype=torch.float64) * 1e-13 + offset  # differences far smaller than the values
+    moments = Moments([DIVERGENCE])
+    state = moments.empty()
+    moments.accumulate_(state, RowBatch({DIVERGENCE: x}, None, len(x)))
+    found = moments.read(state).estimates[DIVERGENCE]
+    exact = [Fraction(value) for value in x.tolist()]
+    n, mean = len(exact), sum(exact) / len(exact)
+    assert found.value == float(mean)
+    if n > 1:
+        variance = sum((value - mean) ** 2 for value in exact) / (n - 1) / n
+        # variances below 2**-100 of the squares are rounded
+        floor = 2.0**-50 * float(max(map(abs, exact)))
+        assert math.isclose(found.standard_error, math.sqrt(variance), rel_tol=1e-12, abs_tol=floor)
