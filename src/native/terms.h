@@ -1,6 +1,6 @@
 /* The terms: the functions of p and q whose sums over the classes the divergences are made of.
 
-   The Python table of divergences explains each of them under the same name. */
+   Each has the name of a Term in src/torchdivergence/_divergences, which defines it. */
 
 #ifndef TORCHDIVERGENCE_TERMS_H
 #define TORCHDIVERGENCE_TERMS_H

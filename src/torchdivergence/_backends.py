@@ -20,7 +20,7 @@ def _check_name(name: str, source: str) -> str:
     return name
 
 
-_default = _check_name(os.environ.get(VARIABLE, AUTO), VARIABLE)
+_default = _check_name(os.environ.get(VARIABLE) or AUTO, VARIABLE)
 _selected = ContextVar("torchdivergence_backend", default=_default)
 
 
@@ -41,10 +41,10 @@ def backends() -> dict[str, str]:
         >>> torchdivergence.backends()["reference"]
         'available'
     """
-    return {name: reason or "available" for name, reason in _missing().items()}
+    return {name: reason or "available" for name, reason in missing().items()}
 
 
-def _missing() -> dict[str, str]:
+def missing() -> dict[str, str]:
     """For each backend the reason why it is missing, or an empty string."""
     no_triton = "" if find_spec("triton") else "Triton is not installed"
     no_device = "" if torch.cuda.is_available() else "there is no CUDA device"
@@ -55,7 +55,8 @@ def _missing() -> dict[str, str]:
 def use_backend(name: str) -> Iterator[None]:
     """Choose the backend for all calls within a ``with`` block.
 
-    The environment variable ``TORCHDIVERGENCE_BACKEND`` makes the same choice for a whole process.
+    The environment variable ``TORCHDIVERGENCE_BACKEND`` makes the same choice for a whole process. A thread that
+    is started within the block begins with the choice of the process.
 
     Args:
         name: ``"auto"`` takes, for each call, the fastest backend that supports the tensors and the divergence, and
@@ -74,7 +75,7 @@ def use_backend(name: str) -> Iterator[None]:
         ...     kl_divergence(torch.tensor([0.5, 0.5]), torch.tensor([0.25, 0.75]))
         tensor(0.1438, dtype=torch.float64)
     """
-    if reason := _missing().get(_check_name(name, "the backend")):
+    if reason := missing().get(_check_name(name, "the backend")):
         raise RuntimeError(f"backend {name!r} is missing: {reason}.")
     token = _selected.set(name)
     try:

@@ -1,7 +1,7 @@
 """The memory layout that Python and the native extension share. The extension reports its own; both must agree."""
 
 INTERFACE = 2
-"""Version of the functions that the extension exports: raised when an argument changes its meaning."""
+"""Version of the functions that the extension exports: incremented when a signature, a code or a layout changes."""
 
 LIMB_BITS = 26
 LIMBS = 81

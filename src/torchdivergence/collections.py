@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
+import torch
 from torch import Tensor
 from torchmetrics import Metric, MetricCollection
 
@@ -55,7 +56,11 @@ class DivergenceCollection(MetricCollection):
     def add_metrics(self, metrics: Any, *additional_metrics: Metric) -> None:
         """Add metrics, given as to the constructor."""
         super().add_metrics(metrics, *additional_metrics)
-        members = []
+        self._join()
+
+    def _join(self) -> SharedPass:
+        """Make the present metrics share their passes. Raises if they do not fit together."""
+        members: list[DivergenceMetric] = []
         for metric in self.values(copy_state=False):
             if not isinstance(metric, DivergenceMetric):
                 raise TypeError(
@@ -63,35 +68,38 @@ class DivergenceCollection(MetricCollection):
                     "torchmetrics.MetricCollection, which takes both."
                 )
             members.append(metric)
+        if not members:
+            raise ValueError("a DivergenceCollection must have at least one metric.")
         settings = [metric.evaluator.settings for metric in members]
-        different = {(x.log_prob, x.dim, x.temperature) for x in settings}
-        if len(different) > 1:
+        if len({(x.log_prob, x.dim, x.temperature) for x in settings}) > 1:
             raise ValueError(
                 "the metrics of a DivergenceCollection must have the same log_prob, dim and temperature, but got "
-                f"{sorted(different)}: make a collection for each."
+                f"{', '.join(map(repr, members))}: make a collection for each."
             )
-        shared = SharedPass(members)
-        for metric in members:
-            metric.shared_pass = shared
+        shared = members[0].shared_pass
+        if shared is None or not all(metric.shared_pass is shared for metric in members) or not shared.is_of(members):
+            shared = SharedPass(members)
+            for metric in members:
+                metric.shared_pass = shared
+        return shared
 
     def update(self, p: Tensor, q: Tensor, weights: Tensor | None = None) -> None:  # type: ignore[override]
         """Update all metrics with a batch of rows. If this raises, they are as they were before."""
-        with self._atomic(), self._shared_pass.evaluated(p, q, weights):
+        with self._together(p, q, weights):
             super().update(p, q, weights)
 
+    @torch.jit.unused
     def forward(self, p: Tensor, q: Tensor, weights: Tensor | None = None) -> dict[str, Any]:
         """Update all metrics with a batch of rows, and return the values over this batch alone."""
-        with self._atomic(), self._shared_pass.evaluated(p, q, weights):
+        with self._together(p, q, weights):
             return super().forward(p, q, weights)
 
     @contextmanager
-    def _atomic(self) -> Iterator[None]:
+    def _together(self, p: Tensor, q: Tensor, weights: Tensor | None) -> Iterator[None]:
+        """Evaluate a batch once for all metrics. If the body raises, they are as they were before."""
+        shared = self._join()
         with ExitStack() as metrics:
-            for metric in self._shared_pass.metrics:
+            for metric in shared.metrics:
                 metrics.enter_context(metric.atomic())
+            metrics.enter_context(shared.evaluated(p, q, weights))
             yield
-
-    @property
-    def _shared_pass(self) -> SharedPass:
-        metric = next(iter(self.values(copy_state=False)))
-        return metric.shared_pass  # type: ignore[return-value]

@@ -5,19 +5,20 @@ declarations in ``_divergences``.
 """
 
 from collections.abc import Callable
-from typing import Protocol, TypeVar
+from functools import wraps
+from typing import Any, Protocol, TypeVar, cast
 
 from torch import Tensor
 
-from torchdivergence import _divergences
-from torchdivergence._compile import dynamo_disable
-from torchdivergence._divergences import DivergenceSpec
+from torchdivergence._divergences import SPECS, DivergenceSpec
 from torchdivergence._divergences.docs import function_doc
-from torchdivergence._inputs.settings import LogProb, Reduction, check_settings
-from torchdivergence._inputs.tensors import check_rows
+from torchdivergence._inputs.names import refuse_other_names
+from torchdivergence._inputs.settings import Dim, LogProb, Reduction, check_settings
+from torchdivergence._inputs.tensors import apply_temperature, check_rows
 from torchdivergence._rows import row_divergence
-from torchdivergence._states.part import DIVERGENCE, RowBatch, weighted
-from torchdivergence._states.row_totals import RowTotals, divisor, reduce
+from torchdivergence._states.exact_sum import exact_sum
+from torchdivergence._states.part import weighted
+from torchdivergence._states.row_totals import divisor
 
 __all__ = [
     "alpha_divergence",
@@ -34,8 +35,6 @@ __all__ = [
     "total_variation_distance",
 ]
 
-_TOTALS = RowTotals()
-
 
 class _Function(Protocol):
     """The signature of a divergence without a parameter."""
@@ -47,8 +46,8 @@ class _Function(Protocol):
         log_prob: LogProb = False,
         reduction: Reduction = "mean",
         *,
-        dim: int = -1,
-        temperature: float = 1.0,
+        dim: Dim = -1,
+        temperature: float | Tensor = 1.0,
         base: float | None = None,
         weights: Tensor | None = None,
     ) -> Tensor: ...
@@ -63,7 +62,14 @@ def _named(spec: DivergenceSpec) -> Callable[[_F], _F]:
     def name(function: _F) -> _F:
         function.__name__ = function.__qualname__ = spec.function
         function.__doc__ = function_doc(spec)
-        return function
+
+        @wraps(function)
+        def call(*args: Any, **kwargs: Any) -> Tensor:
+            if kwargs:
+                refuse_other_names(kwargs, allow_target=False)
+            return function(*args, **kwargs)
+
+        return cast("_F", call)
 
     return name
 
@@ -78,8 +84,8 @@ def make_function(spec: DivergenceSpec) -> _Function:
         log_prob: LogProb = False,
         reduction: Reduction = "mean",
         *,
-        dim: int = -1,
-        temperature: float = 1.0,
+        dim: Dim = -1,
+        temperature: float | Tensor = 1.0,
         base: float | None = None,
         weights: Tensor | None = None,
     ) -> Tensor:
@@ -88,18 +94,32 @@ def make_function(spec: DivergenceSpec) -> _Function:
     return divergence
 
 
-kl_divergence = make_function(_divergences.KL)
-reverse_kl_divergence = make_function(_divergences.REVERSE_KL)
-jeffreys_divergence = make_function(_divergences.JEFFREYS)
-total_variation_distance = make_function(_divergences.TOTAL_VARIATION)
-squared_hellinger_distance = make_function(_divergences.SQUARED_HELLINGER)
-hellinger_distance = make_function(_divergences.HELLINGER)
-chi_squared_divergence = make_function(_divergences.CHI_SQUARED)
-cross_entropy = make_function(_divergences.CROSS_ENTROPY)
-entropy = make_function(_divergences.ENTROPY)
+kl_divergence = make_function(SPECS["kl_divergence"])
+reverse_kl_divergence = make_function(SPECS["reverse_kl_divergence"])
+jeffreys_divergence = make_function(SPECS["jeffreys_divergence"])
+total_variation_distance = make_function(SPECS["total_variation_distance"])
+squared_hellinger_distance = make_function(SPECS["squared_hellinger_distance"])
+hellinger_distance = make_function(SPECS["hellinger_distance"])
+chi_squared_divergence = make_function(SPECS["chi_squared_divergence"])
+cross_entropy = make_function(SPECS["cross_entropy"])
 
 
-@_named(_divergences.JENSEN_SHANNON)
+@_named(SPECS["entropy"])
+def entropy(
+    p: Tensor,
+    q: Tensor | None = None,
+    log_prob: LogProb = False,
+    reduction: Reduction = "mean",
+    *,
+    dim: Dim = -1,
+    temperature: float | Tensor = 1.0,
+    base: float | None = None,
+    weights: Tensor | None = None,
+) -> Tensor:
+    return _evaluate(SPECS["entropy"], None, p, q, weights, log_prob, reduction, dim, temperature, base)
+
+
+@_named(SPECS["jensen_shannon_divergence"])
 def jensen_shannon_divergence(
     p: Tensor,
     q: Tensor,
@@ -107,16 +127,16 @@ def jensen_shannon_divergence(
     reduction: Reduction = "mean",
     *,
     beta: float = 0.5,
-    dim: int = -1,
-    temperature: float = 1.0,
+    dim: Dim = -1,
+    temperature: float | Tensor = 1.0,
     base: float | None = None,
     weights: Tensor | None = None,
 ) -> Tensor:
-    spec = _divergences.JENSEN_SHANNON
+    spec = SPECS["jensen_shannon_divergence"]
     return _evaluate(spec, beta, p, q, weights, log_prob, reduction, dim, temperature, base)
 
 
-@_named(_divergences.ALPHA)
+@_named(SPECS["alpha_divergence"])
 def alpha_divergence(
     p: Tensor,
     q: Tensor,
@@ -124,15 +144,15 @@ def alpha_divergence(
     reduction: Reduction = "mean",
     *,
     alpha: float,
-    dim: int = -1,
-    temperature: float = 1.0,
+    dim: Dim = -1,
+    temperature: float | Tensor = 1.0,
     base: float | None = None,
     weights: Tensor | None = None,
 ) -> Tensor:
-    return _evaluate(_divergences.ALPHA, alpha, p, q, weights, log_prob, reduction, dim, temperature, base)
+    return _evaluate(SPECS["alpha_divergence"], alpha, p, q, weights, log_prob, reduction, dim, temperature, base)
 
 
-@_named(_divergences.RENYI)
+@_named(SPECS["renyi_divergence"])
 def renyi_divergence(
     p: Tensor,
     q: Tensor,
@@ -140,38 +160,35 @@ def renyi_divergence(
     reduction: Reduction = "mean",
     *,
     alpha: float,
-    dim: int = -1,
-    temperature: float = 1.0,
+    dim: Dim = -1,
+    temperature: float | Tensor = 1.0,
     base: float | None = None,
     weights: Tensor | None = None,
 ) -> Tensor:
-    return _evaluate(_divergences.RENYI, alpha, p, q, weights, log_prob, reduction, dim, temperature, base)
+    return _evaluate(SPECS["renyi_divergence"], alpha, p, q, weights, log_prob, reduction, dim, temperature, base)
 
 
-@dynamo_disable
 def _evaluate(
     spec: DivergenceSpec,
     parameter: float | None,
     p: Tensor,
-    q: Tensor,
+    q: Tensor | None,
     weights: Tensor | None,
     log_prob: LogProb,
     reduction: Reduction,
-    dim: int,
-    temperature: float,
+    dim: Dim,
+    temperature: float | Tensor,
     base: float | None,
 ) -> Tensor:
-    divergence = spec.at(spec.check_parameter(parameter))
+    key, q = spec.key(spec.check_parameter(parameter)), spec.second(p, q)
+    if isinstance(temperature, Tensor):
+        p, q, temperature = apply_temperature(p, q, temperature, log_prob)
     settings = check_settings(log_prob, reduction, dim, temperature, base, spec.has_log_unit)
     rows = check_rows(p, q, weights, settings)
-    values = row_divergence(rows.p, rows.q, settings.log_prob, settings.temperature, divergence)
+    values = row_divergence(rows.p, rows.q, settings.log_prob, settings.temperature, key)
     products = weighted(values, rows.weights)
     if settings.reduction == "none":
         return products / settings.log_base
-    weight = values.numel() if rows.weights is None else rows.weights.sum()
-    value: Tensor = products.sum() / divisor(settings.reduction, weight, rows.items) / settings.log_base
-    if value.device.type == "cpu":  # the bits of the metric, since there is no device to wait for
-        state = _TOTALS.empty()
-        _TOTALS.accumulate_(state, RowBatch({DIVERGENCE: values.detach()}, rows.weights, rows.items))
-        value.detach().fill_(reduce(_TOTALS.read(state), settings.reduction, settings.log_base))
-    return value
+    # a row of weight 0 is ignored: the weight has no gradient here, either
+    weight = values.numel() if rows.weights is None else exact_sum(rows.weights.masked_fill(rows.weights == 0, 0.0))
+    return exact_sum(products) / divisor(settings.reduction, weight, rows.items) / settings.log_base

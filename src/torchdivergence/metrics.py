@@ -2,7 +2,9 @@
 
 from typing import Any
 
-from torchdivergence import _divergences
+from torch import Tensor
+
+from torchdivergence._divergences import SPECS
 from torchdivergence._inputs.settings import LogProb, Reduction
 from torchdivergence._metrics.divergence_metric import DivergenceMetric, parameter_property
 
@@ -23,43 +25,53 @@ __all__ = [
 
 
 class KLDivergence(DivergenceMetric):
-    spec = _divergences.KL
+    spec = SPECS["kl_divergence"]
 
 
 class ReverseKLDivergence(DivergenceMetric):
-    spec = _divergences.REVERSE_KL
+    spec = SPECS["reverse_kl_divergence"]
 
 
 class JeffreysDivergence(DivergenceMetric):
-    spec = _divergences.JEFFREYS
+    spec = SPECS["jeffreys_divergence"]
 
 
 class TotalVariationDistance(DivergenceMetric):
-    spec = _divergences.TOTAL_VARIATION
+    spec = SPECS["total_variation_distance"]
 
 
 class SquaredHellingerDistance(DivergenceMetric):
-    spec = _divergences.SQUARED_HELLINGER
+    spec = SPECS["squared_hellinger_distance"]
 
 
 class HellingerDistance(DivergenceMetric):
-    spec = _divergences.HELLINGER
+    spec = SPECS["hellinger_distance"]
 
 
 class ChiSquaredDivergence(DivergenceMetric):
-    spec = _divergences.CHI_SQUARED
+    spec = SPECS["chi_squared_divergence"]
 
 
 class CrossEntropy(DivergenceMetric):
-    spec = _divergences.CROSS_ENTROPY
+    spec = SPECS["cross_entropy"]
 
 
 class Entropy(DivergenceMetric):
-    spec = _divergences.ENTROPY
+    spec = SPECS["entropy"]
+
+    def update(self, p: Tensor, q: Tensor | None = None, weights: Tensor | None = None) -> None:
+        """Update with a batch of rows. If this raises, the metric is as it was before.
+
+        Args:
+            p: The distribution of each row, classes along ``dim``.
+            q: Not needed.
+            weights: Weights of the rows, broadcastable to the batch shape (the shape of p without ``dim``).
+        """
+        self._apply_batch(self._batch_stats(p, q, weights))
 
 
 class JensenShannonDivergence(DivergenceMetric):
-    spec = _divergences.JENSEN_SHANNON
+    spec = SPECS["jensen_shannon_divergence"]
     beta = parameter_property()
 
     def __init__(
@@ -70,7 +82,7 @@ class JensenShannonDivergence(DivergenceMetric):
 
 
 class AlphaDivergence(DivergenceMetric):
-    spec = _divergences.ALPHA
+    spec = SPECS["alpha_divergence"]
     alpha = parameter_property()
 
     def __init__(self, alpha: float, log_prob: LogProb = False, reduction: Reduction = "mean", **kwargs: Any) -> None:
@@ -79,7 +91,7 @@ class AlphaDivergence(DivergenceMetric):
 
 
 class RenyiDivergence(DivergenceMetric):
-    spec = _divergences.RENYI
+    spec = SPECS["renyi_divergence"]
     alpha = parameter_property()
 
     def __init__(self, alpha: float, log_prob: LogProb = False, reduction: Reduction = "mean", **kwargs: Any) -> None:

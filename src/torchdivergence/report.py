@@ -8,7 +8,15 @@ import torch
 from torch import Tensor, no_grad
 
 from torchdivergence._divergences import KL, LOG_MASSES
-from torchdivergence._inputs.settings import LogProb, NanPolicy, check_num_classes, check_quantiles, check_top_k
+from torchdivergence._inputs.placement import own_rows
+from torchdivergence._inputs.settings import (
+    LogProb,
+    NanPolicy,
+    check_integer,
+    check_num_classes,
+    check_quantiles,
+    check_top_k,
+)
 from torchdivergence._inputs.tensors import Rows, check_target, clip_classes
 from torchdivergence._metrics.dict_metric import DictMetric, Statistic
 from torchdivergence._metrics.row_evaluator import RowEvaluator
@@ -137,10 +145,11 @@ class DivergenceReport(DictMetric):
         super().__init__(**kwargs)
         self.evaluator = RowEvaluator(KL, log_prob=log_prob, temperature=temperature, nan_policy=nan_policy)
         self.top_k, self.num_classes = check_top_k(top_k), check_num_classes(num_classes)
-        self.ignore_index = ignore_index
+        self.ignore_index = check_integer("ignore_index", ignore_index)
         self.quantiles = check_quantiles(quantiles)
-        read = f"top_{'_'.join(map(str, self.top_k))}_of_{num_classes}_but_{ignore_index}".replace("-", "minus")
-        self._register_statistics(f"{self.evaluator.state_name}_report_{read}", self._declared())
+        self._targets = Moments(TARGET_COLUMNS)
+        settings = f"top_{'_'.join(map(str, self.top_k))}_of_{self.num_classes}_but_{self.ignore_index}"
+        self._register_statistics(f"{self.evaluator.state_name}_report_{settings}", self._declared())
 
     def _declared(self) -> dict[str, Statistic]:
         """The statistics: a part of the state each, with the values that are read from it."""
@@ -156,7 +165,7 @@ class DivergenceReport(DictMetric):
             "kl": Statistic(
                 Histogram(DIVERGENCE), [*kl, "rows", "infinite"], partial(_kl_values, quantiles=self.quantiles)
             ),
-            "targets": Statistic(Moments(TARGET_COLUMNS), TargetSummary.names(), _target_values),
+            "targets": Statistic(self._targets, TargetSummary.names(), _target_values),
             "delta_p": Statistic(
                 Histogram("delta_p", signed=True), delta_p, partial(_delta_p_values, quantiles=self.quantiles)
             ),
@@ -166,11 +175,6 @@ class DivergenceReport(DictMetric):
     def extra_repr(self) -> str:
         """The settings."""
         return f"{self.evaluator!r}, top_k={self.top_k}, num_classes={self.num_classes}"
-
-    @property
-    def nan_policy(self) -> NanPolicy:
-        """The argument ``nan_policy``."""
-        return self.evaluator.nan_policy
 
     def update(self, p: Tensor, q: Tensor, target: Tensor | None = None, weights: Tensor | None = None) -> None:
         """Update with a batch of rows. If this raises, the report is as it was before.
@@ -190,6 +194,8 @@ class DivergenceReport(DictMetric):
         rows = self.evaluator.check(*clip_classes(p, q, self.num_classes), weights)
         if target is not None:
             check_target(target, rows.p, self.ignore_index)
+        rows, target = own_rows(rows, self.state_device, target)
+        if target is not None:
             given = torch.ones_like(target, dtype=torch.float64) if rows.weights is None else rows.weights
             rows = rows._replace(weights=given.masked_fill(target.long() == self.ignore_index, 0.0))
         self.evaluator.inspect(rows)
@@ -199,18 +205,16 @@ class DivergenceReport(DictMetric):
 
     def _target_columns(self, rows: Rows, target: Tensor | None) -> dict[str, Tensor]:
         """The divergence, and with targets their columns, from one pass over the classes."""
-        (kl,) = KL.at().terms
+        settings, quantities = self.evaluator.settings, (self.evaluator.key, *(() if target is None else LOG_MASSES))
+        kl, *log_masses = self.evaluator.evaluate(rows, quantities)
         if target is None:
-            return {DIVERGENCE: self.evaluator.term_sums(rows, (kl,))[kl]}
-        sums = self.evaluator.term_sums(rows, (kl, *LOG_MASSES))
-        log_masses, settings = [sums[term] for term in LOG_MASSES], self.evaluator.settings
+            return {DIVERGENCE: kl}
         columns = target_columns((rows.p, rows.q), log_masses, target, settings.log_prob, settings.temperature)
-        return {DIVERGENCE: sums[kl], **columns}
+        return {DIVERGENCE: kl, **columns}
 
     def keys(self) -> list[str]:
         """Names of the values. Those of targets are missing until this process has seen a target."""
-        state = self._parts.split(getattr(self, self._state_name))["targets"]
-        with_target = bool(state[-2])  # the number of rows in its moments
+        with_target, _ = self._targets.counts(self._parts.split(self.current_state)["targets"])
         optional = {*self._statistics["targets"].names, *self._statistics["delta_p"].names}
         return [name for name in self._views if with_target or name not in optional]
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor, no_grad
 
-from torchdivergence._inputs.settings import NanPolicy, check_parameter, check_quantiles
+from torchdivergence._inputs.settings import check_parameter, check_quantiles
 from torchdivergence._metrics.dict_metric import DictMetric, Statistic
 from torchdivergence._metrics.divergence_metric import DivergenceMetric
 from torchdivergence._report.named_values import (
@@ -111,10 +111,11 @@ class DivergenceStatistics(DictMetric):
     ) -> None:
         super().__init__(**kwargs)
         if not isinstance(metric, DivergenceMetric):
-            raise TypeError(f"metric must be a metric of torchdivergence, but got {type(metric).__name__}.")
+            found = f"the class {metric.__name__}" if isinstance(metric, type) else type(metric).__name__
+            raise TypeError(f"metric must be a metric of torchdivergence, such as KLDivergence(), but got {found}.")
         if metric.reduction != "mean":
             raise ValueError(f"the metric's reduction must be 'mean', but got {metric.reduction!r}: leave it out.")
-        self.evaluator = metric.evaluator.anew()
+        self.evaluator = metric.evaluator.fresh_copy()
         self.quantiles = check_quantiles(quantiles)
         self.confidence = check_parameter("confidence", confidence, 0, 1)
         self._register_statistics(f"{self.evaluator.state_name}_statistics", self._declared())
@@ -134,11 +135,6 @@ class DivergenceStatistics(DictMetric):
                 partial(_distribution_values, unit=unit, quantiles=self.quantiles),
             ),
         }
-
-    @property
-    def nan_policy(self) -> NanPolicy:
-        """The ``nan_policy`` of the metric."""
-        return self.evaluator.nan_policy
 
     def update(self, p: Tensor, q: Tensor, weights: Tensor | None = None) -> None:
         """Update with a batch of rows. If this raises, the metric is as it was before."""
@@ -163,4 +159,4 @@ class DivergenceStatistics(DictMetric):
 
     @no_grad()
     def _batch_stats(self, p: Tensor, q: Tensor, weights: Tensor | None = None) -> RowBatch:
-        return self.evaluator(p, q, weights)
+        return self.evaluator(self.state_device, p, q, weights)

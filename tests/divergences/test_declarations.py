@@ -53,12 +53,12 @@ def log_grads(pair: NormalizedPair) -> tuple[Tensor, Tensor]:
 def toy() -> Iterator[DivergenceSpec]:
     """Triangular discrimination, declared for one test."""
     spec = DivergenceSpec(
-        function="triangular_discrimination",
-        metric="TriangularDiscrimination",
+        function="toy_divergence",
+        metric="ToyDivergence",
         summary="Triangular discrimination.",
         formula=r"\sum_i \frac{(p_i - q_i)^2}{p_i + q_i}",
         source="L. Le Cam (1986)",
-        example="0.0886",
+        example="0.0884",
         has_log_unit=False,
         numerics=Divergence(
             terms=(Term("triangular", squared_difference_over_sum),), log_grads=log_grads, upper_bound=2.0
@@ -71,7 +71,7 @@ def toy() -> Iterator[DivergenceSpec]:
 def test_a_new_divergence_is_in_every_list(toy: DivergenceSpec, monkeypatch: pytest.MonkeyPatch) -> None:
     function = functional.make_function(toy)
 
-    class TriangularDiscrimination(DivergenceMetric):
+    class ToyDivergence(DivergenceMetric):
         spec = toy
 
     p, q = near((6, 40), 2.0, 1.0, torch.float64)
@@ -81,20 +81,20 @@ def test_a_new_divergence_is_in_every_list(toy: DivergenceSpec, monkeypatch: pyt
     p.requires_grad_(), q.requires_grad_()
     assert torch.autograd.gradcheck(lambda a, b: function(a, b, True, "none"), (p, q))
 
-    metric = TriangularDiscrimination(log_prob=True)
+    metric = ToyDivergence(log_prob=True)
     metric.update(p, q)
     assert metric.compute() == function(p, q, True)
-    statistics = DivergenceStatistics(TriangularDiscrimination(log_prob=True))
+    statistics = DivergenceStatistics(ToyDivergence(log_prob=True))
     statistics.update(p, q)
     assert statistics.compute()["mean"] == metric.compute()
 
-    assert toy.formula in (inspect.getdoc(TriangularDiscrimination) or "")
+    assert toy.formula in (inspect.getdoc(ToyDivergence) or "")
     assert toy.formula in (inspect.getdoc(function) or "")
-    assert "`TriangularDiscrimination`" in divergence_table()
-    assert ".. autoclass:: torchdivergence.TriangularDiscrimination" in api_pages()["metrics"]
-    assert ".. autofunction:: torchdivergence.functional.triangular_discrimination" in api_pages()["functions"]
+    assert "`ToyDivergence`" in divergence_table()
+    assert ".. autoclass:: torchdivergence.ToyDivergence" in api_pages()["metrics"]
+    assert ".. autofunction:: torchdivergence.functional.toy_divergence" in api_pages()["functions"]
 
     monkeypatch.setattr(functional, toy.function, function, raising=False)
-    monkeypatch.setattr(torchdivergence, toy.metric, TriangularDiscrimination, raising=False)
-    monkeypatch.setattr("tests.support.definitions.triangular_discrimination", sum, raising=False)
-    assert "TriangularDiscrimination" in map(str, all_divergences())
+    monkeypatch.setattr(torchdivergence, toy.metric, ToyDivergence, raising=False)
+    monkeypatch.setattr("tests.support.definitions.toy", sum, raising=False)
+    assert "ToyDivergence" in map(str, all_divergences())

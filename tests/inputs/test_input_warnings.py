@@ -74,14 +74,35 @@ def test_inputs_on_a_probably_wrong_scale_are_warned_of_once(name: str, rows: Te
         (PROBABILITIES, False),
         (torch.stack([PROBABILITIES[0], LOG_PROBABILITIES[1]]), (False, True)),
         (torch.zeros(2, 3, 5), True),
-        (torch.ones(2, 3, 1), True),
         (torch.eye(5).expand(2, 5, 5), False),
     ],
-    ids=["logits", "log-probabilities", "probabilities", "a pair", "zeros", "one class", "one-hot"],
+    ids=["logits", "log-probabilities", "probabilities", "a pair", "zeros", "one-hot"],
 )
 @pytest.mark.parametrize("name", MAKE)
 def test_inputs_on_the_right_scale_raise_no_warning(name: str, rows: Tensor, log_prob: Any) -> None:
     MAKE[name](log_prob=log_prob).update(*rows)
+
+
+MOSTLY_NEGATIVE = torch.where(torch.arange(8)[:, None] < 6, LOGITS[0][:8], PROBABILITIES[0][:8])
+
+
+@pytest.mark.parametrize(
+    ("p", "q", "log_prob", "text"),
+    [
+        (torch.rand(4, 1), torch.rand(4, 1), False, r"a single class.*torch\.stack\(\[1 - p, p\], -1\)"),
+        (torch.full((4, 5), -100.0), torch.full((4, 5), -100.0), True, r"nothing but -100.*weights=labels != -100"),
+        (MOSTLY_NEGATIVE, MOSTLY_NEGATIVE, False, "p was passed as probabilities .* If these are logits"),
+    ],
+    ids=["one class", "padding", "most rows negative"],
+)
+@pytest.mark.parametrize("name", MAKE)
+def test_rows_that_look_like_a_mistake_raise_one_warning(
+    name: str, p: Tensor, q: Tensor, log_prob: bool, text: str
+) -> None:
+    metric = MAKE[name](log_prob=log_prob)
+    with pytest.warns(UserWarning, match=text):
+        metric.update(p, q)
+    metric.update(p, q)
 
 
 def test_rows_of_weight_zero_are_not_checked() -> None:

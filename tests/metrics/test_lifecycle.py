@@ -8,7 +8,7 @@ import torch
 from torchmetrics import Metric
 
 from tests.support.helpers import Reduction, assert_same_bits, kl_after, pair, state_tensors
-from torchdivergence import KLDivergence
+from torchdivergence import DivergenceReport, KLDivergence
 from torchdivergence.functional import kl_divergence
 
 some_reductions = pytest.mark.parametrize("reduction", ["mean", "none"])
@@ -84,3 +84,34 @@ def test_empty_batches_change_nothing(reduction: Reduction) -> None:
 def test_compute_before_update_is_nan_with_the_warning_of_torchmetrics(reduction: Reduction) -> None:
     with pytest.warns(UserWarning, match="before the ``update`` method"):
         assert KLDivergence(reduction=reduction).compute().isnan()
+
+
+MAKE: list[Callable[[], Any]] = [KLDivergence, lambda: KLDivergence(reduction="none"), lambda: DivergenceReport(False)]
+
+
+@pytest.mark.parametrize("make", MAKE, ids=["sum", "rows", "report"])
+@pytest.mark.parametrize("build", ["meta", "cpu"])
+@pytest.mark.parametrize("held", [True, False], ids=["in a module", "alone"])
+def test_a_metric_without_values_begins_empty(make: Callable[[], Any], build: str, held: bool) -> None:
+    p, q = pair()
+    with torch.device(build):
+        metric = make()
+    if build == "cpu":
+        metric.update(p, q)
+    (torch.nn.ModuleList([metric]) if held else metric).to_empty(device="cpu")
+    expected = make()
+    expected.update(p, q)
+    for _ in range(2):
+        metric.update(p, q)
+        assert str(metric.compute()) == str(expected.compute())
+        metric.reset()
+
+
+def test_a_loaded_state_goes_to_the_device_of_the_metric() -> None:
+    source = KLDivergence()
+    source.persistent(True)
+    source.update(*pair())
+    metric = KLDivergence().to("meta")
+    metric.persistent(True)
+    metric.load_state_dict(source.state_dict())
+    assert {x.device.type for x in state_tensors(metric)} == {"meta"}

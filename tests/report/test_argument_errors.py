@@ -31,7 +31,7 @@ def test_an_invalid_target_is_refused_and_changes_nothing(target: Tensor, error:
 @pytest.mark.parametrize(
     ("arguments", "error", "text"),
     [
-        ({"metric": torch.nn.Linear(2, 2)}, TypeError, "of torchdivergence, but got Linear"),
+        ({"metric": torch.nn.Linear(2, 2)}, TypeError, r"of torchdivergence, such as KLDivergence\(\), but got Linear"),
         ({"metric": KLDivergence(reduction="sum")}, ValueError, "must be 'mean', but got 'sum'"),
         ({"metric": KLDivergence(), "quantiles": [50]}, ValueError, "below 1, but got 50"),
         ({"metric": KLDivergence(), "confidence": 1}, ValueError, "confidence must be above 0 and below 1"),

@@ -21,7 +21,11 @@ from tests.support.fuzzing import LARGEST_LOGIT, Dtypes, counts, pairs
 from tests.support.tolerances import allowed_error
 from torchdivergence import DivergenceCollection
 
-pytestmark = [pytest.mark.fuzz, pytest.mark.usefixtures("one_thread")]
+pytestmark = [
+    pytest.mark.fuzz,
+    pytest.mark.usefixtures("one_thread"),
+    pytest.mark.filterwarnings("ignore:p (and q have a single class|was passed as prob):UserWarning"),  # as generated
+]
 
 LogProb = tuple[bool, bool]
 Floats = npt.NDArray[Any]

@@ -25,6 +25,9 @@ class Row(NamedTuple):
     @classmethod
     def parse(cls, line: str) -> "Row":
         dtypes, logs, temperature, *sides = (part.split() for part in line.split("|"))
+        assert all("0x" in x or not x.strip("-").isdigit() for x in sides[0] + sides[1]), (
+            "numbers are hexadecimal: 0x1p-3"
+        )
         p, q = (
             torch.tensor([float.fromhex(x) for x in side], dtype=torch.float64).to(getattr(torch, dtype))
             for side, dtype in zip(sides, dtypes, strict=True)

@@ -11,7 +11,7 @@ from torchdivergence._divergences.distances import HELLINGER, SQUARED_HELLINGER,
 from torchdivergence._divergences.powers import ALPHA, CHI_SQUARED, RENYI
 from torchdivergence._divergences.entropies import CROSS_ENTROPY, ENTROPY
 from torchdivergence._divergences.masses import LOG_MASSES
-from torchdivergence._divergences.spec import SPECS, Divergence, DivergenceSpec, Term
+from torchdivergence._divergences.spec import SPECS, Divergence, DivergenceSpec, Term, by_key
 # isort: on
 
 __all__ = [
@@ -32,4 +32,5 @@ __all__ = [
     "Divergence",
     "DivergenceSpec",
     "Term",
+    "by_key",
 ]

@@ -1,5 +1,6 @@
 """Total variation and Hellinger distances."""
 
+import math
 from dataclasses import replace
 
 import torch
@@ -18,7 +19,7 @@ def _squared_hellinger(pair: NormalizedPair) -> Tensor:
 
 _SQUARED_HELLINGER = Divergence(
     terms=(Term("squared_hellinger", _squared_hellinger),),
-    log_grads=lambda pair: ((pair.p * pair.q).sqrt() / -2,) * 2,
+    log_grads=lambda pair: (pair.geometric_mean / -2,) * 2,
     upper_bound=1.0,
 )
 
@@ -70,7 +71,7 @@ HELLINGER = declare(
         numerics=replace(
             _SQUARED_HELLINGER,
             finalize=torch.sqrt,
-            finalize_grad=lambda value: torch.where(value > 0, 0.5 / value, 0.0),
+            finalize_grad=lambda value: 0.5 / value.masked_fill(value == 0, math.inf),
         ),
     )
 )

@@ -14,7 +14,8 @@ _SETTINGS = """\
           :class:`torch.nn.KLDivLoss`;
         - ``"sum"``: their sum;
         - ``"none"`` or None: no reduction; {none}
-    dim: Class dimension.
+    dim: Class dimension; or a tuple of dimensions, whose positions together are the classes, such as ``(-2, -1)`` for
+        maps.
     temperature: Temperature T of both: softmax(logits / T), as in distillation, without a factor T**2. It needs
         ``log_prob=True``.
     base: Base of the logarithm{unit}"""
@@ -43,7 +44,8 @@ Returns:
     reproducible values use the metric.
 
     Gradients with respect to p and q are finite wherever the value is: where p or q is 0, an infinite derivative is
-    replaced by the one at p / q = exp(60) or exp(-60). They are 0 in rows of infinite value.
+    replaced by the one at p / q = exp(60) or exp(-60). They are 0 in rows of infinite value. Weights
+    and a tensor ``temperature`` have gradients, too. Higher derivatives, forward mode and ``torch.func`` work.
 
 Raises:
     TypeError: p or q is not a real tensor, or has an integer dtype although ``log_prob`` is True.

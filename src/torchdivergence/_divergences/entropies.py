@@ -24,11 +24,13 @@ ENTROPY = declare(
     DivergenceSpec(
         function="entropy",
         metric="Entropy",
-        summary="Shannon entropy of p. The values of q are checked and otherwise ignored.",
+        summary="Shannon entropy of p.",
+        notes="q may be left out: its values are checked and otherwise ignored.",
         formula=r"-\sum_i p_i \log p_i",
         source='C. E. Shannon, "A Mathematical Theory of Communication", Bell Syst. Tech. J. 27 (1948), section 6',
         example="1.0133",
         zero_iff_equal=False,
+        needs_q=False,
         numerics=Divergence(
             terms=_SMALL,
             log_grads=lambda pair: (nan_to_zero_(pair.log_p * -pair.p), torch.zeros_like(pair.delta)),

@@ -5,7 +5,7 @@ import math
 import torch
 from torch import Tensor
 
-from torchdivergence._divergences.pair import NormalizedPair, nan_to_zero_
+from torchdivergence._divergences.pair import NormalizedPair
 from torchdivergence._divergences.spec import Divergence, DivergenceSpec, Parameter, Term, declare
 
 
@@ -22,22 +22,17 @@ def _numerics(beta: float) -> Divergence:
         log_smaller = one_minus_r.mul_(weight_larger).div_(r).log1p_().mul_(r).mul_(weight_smaller)  # m / smaller
         return log_larger.add_(log_smaller).mul_(torch.maximum(pair.p, pair.q)).neg_()
 
-    def log_grads(pair: NormalizedPair) -> tuple[Tensor, Tensor]:
-        step = nan_to_zero_(pair.diff / (beta * pair.p + (1 - beta) * pair.q)).clamp_(-1 / (1 - beta), 1 / beta)
-        nearest = -1 + 2.0**-53  # instead of -1 where p = 0: p log(p / m) is 0
-        near_p = (step * (1 - beta)).clamp_(min=nearest).log1p_().mul_(pair.p * beta)
-        near_q = (step * -beta).clamp_(min=nearest).log1p_().mul_(pair.q * (1 - beta))
-        # log(p / m) is more accurate from delta where one probability is far below the other
-        far_p = nan_to_zero_((pair.delta - torch.log(beta * pair.delta.exp() + (1 - beta))) * pair.p * beta)
-        far_q = nan_to_zero_((-pair.delta - torch.log((1 - beta) * (-pair.delta).exp() + beta)) * pair.q * (1 - beta))
-        return torch.where(pair.delta < -30, far_p, near_p), torch.where(pair.delta > 30, far_q, near_q)
-
     return Divergence(
         terms=(Term("jensen_shannon", summand, beta),),
-        log_grads=log_grads,
+        log_grads=lambda pair: pair.mixture_terms(beta),
         upper_bound=-beta * math.log(beta) - (1 - beta) * math.log1p(-beta),
     )
 
+
+_HINT = (
+    " At beta=0 generalized knowledge distillation means KL(p‖q), and at beta=1 KL(q‖p): use kl_divergence or "
+    "reverse_kl_divergence."
+)
 
 JENSEN_SHANNON = declare(
     DivergenceSpec(
@@ -53,7 +48,14 @@ JENSEN_SHANNON = declare(
         'beta as in R. Agarwal et al., "On-Policy Distillation of Language Models" (2024), eq. 1',
         example="0.0225",
         parameter=Parameter(
-            "beta", 0, 1, "Weight of p in the mixture m, between 0 and 1.", (0.1, 0.5, 0.9), example=0.5, default=0.5
+            "beta",
+            0,
+            1,
+            "Weight of p in the mixture m, between 0 and 1.",
+            (0.1, 0.5, 0.9),
+            example=0.5,
+            default=0.5,
+            hint=_HINT,
         ),
         numerics=_numerics,
     )

@@ -10,7 +10,7 @@ def _reverse_kl(pair: NormalizedPair) -> Tensor:
     return nan_to_inf_(pair.delta.neg().clamp_(min=FLOOR).mul_(pair.q)).add_(pair.diff)
 
 
-def p_delta(pair: NormalizedPair) -> Tensor:
+def _p_delta(pair: NormalizedPair) -> Tensor:
     """Derivative of KL with respect to log p."""
     return nan_to_zero_(pair.delta * pair.p)
 
@@ -32,7 +32,7 @@ KL = declare(
         source='S. Kullback and R. A. Leibler, "On Information and Sufficiency", Ann. Math. Statist. 22 (1951), '
         "eq. 2.4",
         example="0.0853",
-        numerics=Divergence(terms=(KL_TERM,), log_grads=lambda pair: (p_delta(pair), -pair.diff)),
+        numerics=Divergence(terms=(KL_TERM,), log_grads=lambda pair: (_p_delta(pair), -pair.diff)),
     )
 )
 
@@ -63,7 +63,7 @@ JEFFREYS = declare(
         example="0.1828",
         numerics=Divergence(
             terms=(Term("jeffreys", lambda pair: nan_to_inf_(pair.diff * pair.delta)),),
-            log_grads=lambda pair: (p_delta(pair) + pair.diff, _minus_q_delta(pair) - pair.diff),
+            log_grads=lambda pair: (_p_delta(pair) + pair.diff, _minus_q_delta(pair) - pair.diff),
         ),
     )
 )

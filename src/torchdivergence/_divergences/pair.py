@@ -44,6 +44,27 @@ class NormalizedPair:
         """Difference p - q."""
         return torch.copysign(self.abs_diff, self.delta)
 
+    @property
+    def geometric_mean(self) -> Tensor:
+        """Square root of p q."""
+        return (self.p * self.q).sqrt()
+
+    def log_powers(self, alpha: float) -> Tensor:
+        """Logarithm of p**alpha q**(1 - alpha). Where p = 0 < q the power is 0, or infinite if alpha < 0."""
+        log = self.log_p + (alpha - 1) * self.delta
+        return log.nan_to_num_(nan=math.inf if alpha < 0 else -math.inf, posinf=math.inf, neginf=-math.inf)
+
+    def mixture_terms(self, beta: float) -> tuple[Tensor, Tensor]:
+        """Beta p log(p / m) and (1 - beta) q log(q / m) for the mixture m = beta p + (1 - beta) q."""
+        step = nan_to_zero_(self.diff / (beta * self.p + (1 - beta) * self.q)).clamp_(-1 / (1 - beta), 1 / beta)
+        nearest = -1 + 2.0**-53  # instead of -1 where p = 0: p log(p / m) is 0
+        near_p = (step * (1 - beta)).clamp_(min=nearest).log1p_().mul_(self.p * beta)
+        near_q = (step * -beta).clamp_(min=nearest).log1p_().mul_(self.q * (1 - beta))
+        # log(p / m) is more accurate from delta where one probability is far below the other
+        far_p = nan_to_zero_((self.delta - torch.log(beta * self.delta.exp() + (1 - beta))) * self.p * beta)
+        far_q = nan_to_zero_((-self.delta - torch.log((1 - beta) * (-self.delta).exp() + beta)) * self.q * (1 - beta))
+        return torch.where(self.delta < -30, far_p, near_p), torch.where(self.delta > 30, far_q, near_q)
+
     @cached_property
     def with_finite_ratios(self) -> "NormalizedPair":
         """The pair with p / q replaced by exp(60) or exp(-60) where p or q is 0.
@@ -58,3 +79,41 @@ class NormalizedPair:
         delta = self.delta.nan_to_num(posinf=_STEEPEST, neginf=-_STEEPEST)
         delta = delta.clamp_(-_LARGEST_EXPONENT, _LARGEST_EXPONENT)
         return NormalizedPair(p, q, log_p, delta, self.log_mass)
+
+
+class DifferentiablePair(NormalizedPair):
+    """The same of finite log-weights, in operations that torch can differentiate as often as wanted.
+
+    It serves derivatives of gradients, which need less accuracy than values near p = q, and no memory layout of their
+    own.
+    """
+
+    def __init__(self, a: Tensor, b: Tensor) -> None:
+        a, b = (x - x.detach().amax(-1, keepdim=True) for x in (a, b))
+        # not logsumexp: its forward derivative is in place, which torch cannot differentiate again
+        mass_a, mass_b = (x.exp().sum(-1, keepdim=True).log() for x in (a, b))
+        log_p, self.log_q = a - mass_a, b - mass_b
+        delta = (a - b) - (mass_a - mass_b)
+        super().__init__(log_p.exp(), self.log_q.exp(), log_p, delta, torch.stack([mass_a, mass_b]))
+
+    @property
+    def diff(self) -> Tensor:
+        """Difference p - q; its derivatives are right at p = q, too."""
+        larger, smaller = self.p * -torch.expm1(-self.delta.clamp(min=0)), self.q * torch.expm1(self.delta.clamp(max=0))
+        return torch.where(self.delta > 0, larger, smaller)
+
+    @property
+    def geometric_mean(self) -> Tensor:
+        """Square root of p q."""
+        return ((self.log_p + self.log_q) / 2).exp()
+
+    def log_powers(self, alpha: float) -> Tensor:
+        """Logarithm of p**alpha q**(1 - alpha)."""
+        return self.log_p + (alpha - 1) * self.delta
+
+    def mixture_terms(self, beta: float) -> tuple[Tensor, Tensor]:
+        """Beta p log(p / m) and (1 - beta) q log(q / m) for the mixture m = beta p + (1 - beta) q."""
+        log_beta, log_rest = math.log(beta), math.log1p(-beta)
+        log_p_over_m = -torch.logaddexp(torch.full_like(self.delta, log_beta), log_rest - self.delta)
+        log_q_over_m = -torch.logaddexp(torch.full_like(self.delta, log_rest), log_beta + self.delta)
+        return beta * self.p * log_p_over_m, (1 - beta) * self.q * log_q_over_m

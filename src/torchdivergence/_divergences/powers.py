@@ -21,7 +21,7 @@ def _chi_squared(pair: NormalizedPair) -> Tensor:
 
 
 def _chi_squared_log_grads(pair: NormalizedPair) -> tuple[Tensor, Tensor]:
-    ratio = (pair.log_p + pair.delta).exp_()  # p**2 / q
+    ratio = pair.log_powers(2).exp()  # p**2 / q
     return 2 * ratio, -ratio
 
 
@@ -42,12 +42,6 @@ CHI_SQUARED = declare(
 )
 
 
-def _log_powers(pair: NormalizedPair, alpha: float) -> Tensor:
-    """Logarithm of p**alpha q**(1 - alpha). Where p = 0 < q the power is 0, or infinite if alpha < 0."""
-    log = pair.log_p + (alpha - 1) * pair.delta
-    return log.nan_to_num_(nan=math.inf if alpha < 0 else -math.inf, posinf=math.inf, neginf=-math.inf)
-
-
 def _alpha(alpha: float) -> Divergence:
     if alpha == 1 or abs(alpha) < _LEAST_ALPHA:
         return (KL if alpha == 1 else REVERSE_KL).at()
@@ -57,11 +51,11 @@ def _alpha(alpha: float) -> Divergence:
 
     def summand(pair: NormalizedPair) -> Tensor:
         weight, x = pair.p if near_p else pair.q, rate * pair.delta
-        excess = torch.where(x.abs() > 1, _log_powers(pair, alpha).exp_().sub_(weight), torch.expm1(x).mul_(weight))
+        excess = torch.where(x.abs() > 1, pair.log_powers(alpha).exp_().sub_(weight), torch.expm1(x).mul_(weight))
         return excess.sub_(rate * pair.diff).div_(alpha).div_(alpha - 1)
 
     def log_grads(pair: NormalizedPair) -> tuple[Tensor, Tensor]:
-        powers = _log_powers(pair, alpha).exp_()
+        powers = pair.log_powers(alpha).exp()
         return powers / (alpha - 1), powers / -alpha
 
     return Divergence(
@@ -103,10 +97,10 @@ def _renyi(alpha: float) -> Divergence:
         return (torch.where(excess.abs() < 0.5, excess.log1p(), log_powers) / (alpha - 1)).abs()  # no -0.0
 
     def log_grads(pair: NormalizedPair) -> tuple[Tensor, Tensor]:
-        w = _log_powers(pair, alpha).softmax(-1)
+        w = pair.log_powers(alpha).softmax(-1)
         return w * (alpha / (alpha - 1)), -w
 
-    log_powers = Term("log_powers", lambda pair: _log_powers(pair, alpha), alpha, log_domain=True)
+    log_powers = Term("log_powers", lambda pair: pair.log_powers(alpha), alpha, log_domain=True)
     return replace(
         numerics,
         terms=(*numerics.terms, log_powers),

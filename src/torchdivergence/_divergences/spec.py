@@ -8,12 +8,12 @@ each term is >= 0, terms never cancel, and an error in the normalization counts 
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from torchdivergence._compile import dynamo_disable
 from torchdivergence._divergences.pair import NormalizedPair
 from torchdivergence._inputs.settings import check_parameter
 
@@ -61,6 +61,8 @@ class Parameter:
     example: float
     """Value in the example of the docstring."""
     default: float | None = None
+    hint: str = ""
+    """Added to the error if the parameter is out of range."""
 
 
 @dataclass(frozen=True)
@@ -100,6 +102,8 @@ class DivergenceSpec:
     has_log_unit: bool = True
     """Whether the value is a logarithm, in nats or another base."""
     zero_iff_equal: bool = True
+    needs_q: bool = True
+    """Whether the second distribution must be passed."""
     accuracy: Accuracy = Accuracy()
     _cache: dict[float, Divergence] = field(default_factory=dict, repr=False)
 
@@ -108,7 +112,7 @@ class DivergenceSpec:
         parameter = self.parameter
         if parameter is None:
             return None
-        return check_parameter(parameter.name, value, parameter.low, parameter.high)
+        return check_parameter(parameter.name, value, parameter.low, parameter.high, parameter.hint)
 
     def at(self, parameter: float | None = None) -> Divergence:
         """The numerics at a parameter; the same object for the same parameter."""
@@ -116,11 +120,17 @@ class DivergenceSpec:
             return self.numerics
         assert parameter is not None, f"{self.function} has a parameter"
         if parameter not in self._cache:
-            self._cache[parameter] = dynamo_disable(self.numerics)(parameter)
+            self._cache[parameter] = self.numerics(parameter)
         return self._cache[parameter]
 
+    def second(self, p: Tensor, q: Tensor | None) -> Tensor:
+        """The second distribution; the first one if it is missing and not needed."""
+        if q is None and not self.needs_q:
+            return p
+        return q  # type: ignore[return-value]  # a missing one is refused with other wrong types
+
     def key(self, parameter: float | None = None) -> str:
-        """Name of the divergence together with its parameter."""
+        """Name of the divergence together with its parameter, under which operators know it."""
         return self.function if self.parameter is None else f"{self.function}:{self.parameter.name}={parameter}"
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -133,8 +143,23 @@ SPECS: dict[str, DivergenceSpec] = {}
 
 def declare(spec: DivergenceSpec) -> DivergenceSpec:
     """Add a divergence to the list of all."""
+    if spec.function in SPECS:
+        raise ValueError(f"there is already a divergence {spec.function!r}.")
     SPECS[spec.function] = spec
     return spec
+
+
+AUXILIARY: dict[str, Divergence] = {}
+"""Other quantities of a row, which have no function and no metric."""
+
+
+@cache
+def by_key(key: str) -> Divergence:
+    """The numerics under a key: the name of a function, with ``:parameter=value`` if there is one."""
+    if key in AUXILIARY:
+        return AUXILIARY[key]
+    function, _, setting = key.partition(":")
+    return SPECS[function].at(float(setting.partition("=")[2]) if setting else None)
 
 
 def _declared(function: str) -> DivergenceSpec:

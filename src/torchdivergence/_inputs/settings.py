@@ -2,12 +2,15 @@
 
 import math
 import operator
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Literal, NamedTuple, SupportsFloat, SupportsIndex, get_args
+
+from torch import Tensor
 
 LogProb = bool | tuple[bool, bool]
 Reduction = Literal["mean", "batchmean", "sum", "none"] | None
 NanPolicy = Literal["propagate", "omit", "raise"]
+Dim = int | tuple[int, ...]
 
 
 class Settings(NamedTuple):
@@ -15,7 +18,8 @@ class Settings(NamedTuple):
 
     log_prob: tuple[bool, bool]
     reduction: str
-    dim: int
+    dim: Dim
+    """Class dimension, or several: then a class is a position in all of them."""
     temperature: float
     """Logits are divided by it."""
     log_base: float
@@ -23,50 +27,62 @@ class Settings(NamedTuple):
 
 
 def check_settings(
-    log_prob: LogProb, reduction: Reduction, dim: int, temperature: float, base: float | None, has_log_unit: bool = True
+    log_prob: LogProb, reduction: Reduction, dim: Dim, temperature: float, base: float | None, has_log_unit: bool = True
 ) -> Settings:
     """The settings in their normal form."""
     if base is not None and not has_log_unit:
         raise ValueError(
             f"base={base!r} is the unit of a logarithm, but this divergence has no such unit: leave base out."
         )
-    if isinstance(dim, bool) or not isinstance(dim, SupportsIndex):
-        raise TypeError(f"dim must be an integer, but got {dim!r}.")
     name = "none" if reduction is None else reduction
     _check_choice("reduction", name, ("mean", "batchmean", "sum", "none"))
     flags = _check_log_prob(log_prob)
     log_base = 1.0 if base is None else math.log(check_parameter("base", base, 1, math.inf))
-    return Settings(flags, name, operator.index(dim), _check_temperature(temperature, flags), log_base)
+    return Settings(flags, name, _check_dim(dim), _check_temperature(temperature, flags), log_base)
 
 
-def check_parameter(name: str, value: object, low: float, high: float) -> float:
+def check_parameter(name: str, value: object, low: float, high: float, hint: str = "") -> float:
     """A number strictly between two bounds."""
     if isinstance(value, bool) or not isinstance(value, SupportsFloat):
         raise TypeError(f"{name} must be a number, but got {value!r}.")
+    if isinstance(value, Tensor) and value.requires_grad:
+        raise TypeError(f"{name} is a tensor that requires a gradient, but none is computed: use {name}.detach().")
     try:
         number = float(value)
     except (OverflowError, ValueError):
         number = math.nan
     if not low < number < high:
-        raise ValueError(f"{name} must be above {low} and below {high}, but got {value!r}.")
-    return number
+        raise ValueError(f"{name} must be above {low} and below {high}, but got {value!r}.{hint}")
+    return number + 0.0  # no -0.0
 
 
 def check_num_classes(num_classes: int | None) -> int | None:
     """A number of classes, or None for all of them."""
     if num_classes is None:
         return None
-    if isinstance(num_classes, bool) or not isinstance(num_classes, SupportsIndex):
-        raise TypeError(f"num_classes must be an integer or None, but got {num_classes!r}.")
-    if operator.index(num_classes) < 1:
+    number = check_integer("num_classes", num_classes, " or None")
+    if number < 1:
         raise ValueError(f"num_classes must be at least 1, but got {num_classes}.")
-    return operator.index(num_classes)
+    return number
+
+
+def check_integer(name: str, value: object, alternative: str = "") -> int:
+    """An integer."""
+    if isinstance(value, bool) or not isinstance(value, SupportsIndex):
+        raise TypeError(f"{name} must be an integer{alternative}, but got {value!r}.")
+    return operator.index(value)
+
+
+def _check_dim(dim: object) -> Dim:
+    if isinstance(dim, tuple | list):
+        return tuple(check_integer("each of dim", d) for d in dim)
+    return check_integer("dim", dim, " or a tuple of integers")
 
 
 def check_quantiles(quantiles: float | Sequence[float]) -> dict[str, float]:
     """Quantiles by name: ``median``, and for example ``p99_9`` for 0.999."""
     named: dict[str, float] = {}
-    given = [quantiles] if isinstance(quantiles, float) else quantiles
+    given = quantiles if isinstance(quantiles, Iterable) else [quantiles]
     for q in sorted(check_parameter("each of quantiles", q, 0, 1) for q in given):
         name = "median" if q == 0.5 else f"p{100 * q:.10g}".replace(".", "_")
         if named.setdefault(name, q) != q:
@@ -76,7 +92,8 @@ def check_quantiles(quantiles: float | Sequence[float]) -> dict[str, float]:
 
 def check_top_k(top_k: int | Sequence[int]) -> tuple[int, ...]:
     """Numbers of classes, each once, in ascending order."""
-    numbers = sorted({operator.index(k) for k in ([top_k] if isinstance(top_k, int) else top_k)})
+    given = top_k if isinstance(top_k, Iterable) else [top_k]
+    numbers = sorted({check_integer("each of top_k", k) for k in given})
     if numbers and numbers[0] < 1:
         raise ValueError(f"each of top_k must be at least 1, but got {numbers[0]}.")
     return tuple(numbers)

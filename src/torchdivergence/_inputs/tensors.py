@@ -5,13 +5,16 @@ another device that would make the caller wait.
 """
 
 import math
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from torchdivergence._inputs.settings import Settings
+from torchdivergence._inputs.settings import Dim, LogProb, Settings
+from torchdivergence._tensor_kinds import cannot_be_saved, has_values, in_dual_level, is_dtensor
 
+_FLOATS = torch.float64, torch.float32, torch.bfloat16, torch.float16
 _INTEGERS = torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8
 
 
@@ -32,35 +35,77 @@ def check_rows(p: Tensor, q: Tensor, weights: Tensor | None, settings: Settings)
     """Views of p and q with the classes last, and of the weights expanded to the batch shape."""
     _refuse_indices(p, q, settings.dim)
     for name, values, is_log in zip("pq", (p, q), settings.log_prob, strict=True):
-        _check_dtype(name, values, is_log)
+        check_side(name, values, is_log)
     if p.shape != q.shape:
-        raise ValueError(
-            f"p and q must have the same shape, but p is {_shape(p)} and q is {_shape(q)}. If one of them has "
-            "padding classes, slice them off, or give a DivergenceReport num_classes; if one of them is shared by all "
-            "rows, expand it: q.expand_as(p)."
-        )
+        raise ValueError(f"p and q must have the same shape, but p is {shape(p)} and q is {shape(q)}. {_hint(p, q)}")
     if p.device != q.device:
-        raise ValueError(f"p and q must be on one device, but p is on {p.device} and q on {q.device}.")
-    dim = settings.dim
-    if not -p.ndim <= dim < p.ndim:
-        raise IndexError(f"dim={dim} must be one of the {p.ndim} dimensions of p, which is {_shape(p)}.")
-    if p.shape[dim] == 0:
-        raise ValueError(f"p and q must have at least one class, but dimension {dim} of {_shape(p)} is empty.")
-    if dim not in (-1, p.ndim - 1):
-        p, q = p.movedim(dim, -1), q.movedim(dim, -1)
+        raise ValueError(f"p and q must be on one device, but p is on {p.device} and q on {q.device}: q.to(p.device).")
+    if is_dtensor(p) != is_dtensor(q):
+        plain, placed = ("q", "p") if is_dtensor(p) else ("p", "q")
+        raise ValueError(
+            f"p and q must both be DTensors, but {plain} is none: use torch.distributed.tensor.distribute_tensor("
+            f"{plain}, {placed}.device_mesh, {placed}.placements), or {placed}.full_tensor()."
+        )
+    p, q = classes_last(p, settings.dim), classes_last(q, settings.dim)
+    if p.shape[-1] == 0:
+        raise ValueError(f"p and q must have at least one class, but dimension {settings.dim} of {shape(p)} is empty.")
     return Rows(p, q, None if weights is None else _check_weights(weights, p))
 
 
-def _refuse_indices(p: Tensor, q: Tensor, dim: int) -> None:
+def apply_temperature(p: Tensor, q: Tensor, temperature: Tensor, log_prob: LogProb) -> tuple[Tensor, Tensor, float]:
+    """The temperature as a number; or if it needs derivatives, logits in float64 divided by it, and 1.
+
+    Raises:
+        ValueError: The temperature has several elements, or p or q is not passed as logits.
+    """
+    if temperature.numel() != 1:
+        raise ValueError(f"temperature must be a single number, but is a tensor of shape {shape(temperature)}.")
+    if has_values(temperature) and not temperature.requires_grad and not in_dual_level():
+        return p, q, float(temperature)
+    if log_prob is not True:
+        raise ValueError(f"a temperature divides logits, so log_prob must be True, but got {log_prob!r}.")
+    temperature = temperature.reshape(())
+    return p.double() / temperature, q.double() / temperature, 1.0
+
+
+def classes_last(x: Tensor, dim: Dim) -> Tensor:
+    """A view with the classes last; several class dimensions are joined, which may copy."""
+    if dim == -1 and x.ndim:
+        return x
+    dims = dim if isinstance(dim, tuple) else (dim,)
+    for d in dims:
+        if not -x.ndim <= d < x.ndim:
+            raise IndexError(f"dim={dim} must be among the {x.ndim} dimensions of p, which is {shape(x)}.")
+    if len({d % x.ndim for d in dims}) < len(dims) or not dims:
+        raise IndexError(f"dim={dim} must name one or more dimensions, each once.")
+    if dims not in ((-1,), (x.ndim - 1,)):
+        x = x.movedim(dims, tuple(range(-len(dims), 0)))
+    return x.flatten(-len(dims)) if len(dims) > 1 else x
+
+
+def _hint(p: Tensor, q: Tensor) -> str:
+    """How shapes that differ may be mended."""
+    if p.ndim == q.ndim and p.shape[:-1] == q.shape[:-1]:
+        return "If one of them has padding classes, slice them off, or give a DivergenceReport num_classes."
+    for name, x, other_name, other in (("q", q, "p", p), ("p", p, "q", q)):
+        if x.ndim <= other.ndim and all(a in (1, b) for a, b in zip(x.shape[::-1], other.shape[::-1], strict=False)):
+            return f"If all rows share {name}, expand it: {name}.expand_as({other_name})."
+    if p.ndim == q.ndim:
+        different = [d for d, (a, b) in enumerate(zip(p.shape, q.shape, strict=True)) if a != b]
+        return f"They differ in dimension {', '.join(map(str, different))}: cut both to the same rows."
+    return "Reshape one of them, so that both have the same batch dimensions."
+
+
+def _refuse_indices(p: Tensor, q: Tensor, dim: Dim) -> None:
     """Raise if p or q holds indices of classes; integers of the right shape are counts."""
-    if not isinstance(p, Tensor) or not isinstance(q, Tensor) or p.shape == q.shape:
+    if not isinstance(p, Tensor) or not isinstance(q, Tensor) or p.shape == q.shape or isinstance(dim, tuple):
         return
     for name, x, name_of_other, other in (("p", p, "q", q), ("q", q, "p", p)):
         whole = x.dtype in _INTEGERS and -other.dim() <= dim < other.dim() and other.shape[dim]
         if whole and x.shape == other.select(dim, 0).shape:
             raise ValueError(
-                f"{name} must hold a distribution for each row, of the shape of {name_of_other}, {_shape(other)}, but "
-                f"holds integers of the shape {_shape(x)}: if they are indices of classes, write "
+                f"{name} must hold a distribution for each row, of the shape of {name_of_other}, {shape(other)}, but "
+                f"holds integers of the shape {shape(x)}: if they are indices of classes, write "
                 f"torch.nn.functional.one_hot({name}, {other.shape[dim]}) and log_prob=False for {name}."
             )
 
@@ -70,10 +115,10 @@ def clip_classes(p: Tensor, q: Tensor, num_classes: int | None) -> tuple[Tensor,
     if num_classes is None:
         return p, q
     for name, values in zip("pq", (p, q), strict=True):
-        _check_dtype(name, values, is_log=False)
+        check_side(name, values, is_log=False)
         if values.shape[-1] < num_classes:
             raise ValueError(
-                f"there must be at least num_classes={num_classes} classes, but {name} is {_shape(values)}."
+                f"there must be at least num_classes={num_classes} classes, but {name} is {shape(values)}."
             )
     return p[..., :num_classes], q[..., :num_classes]
 
@@ -91,32 +136,57 @@ def check_target(target: Tensor, p: Tensor, ignore_index: int) -> None:
     if target.shape != p.shape[:-1]:
         raise ValueError(
             f"target must have the batch shape {tuple(p.shape[:-1])} (that of p without its classes), but is "
-            f"{_shape(target)}. The target of a token is the next one: logits[:, :-1] go with ids[:, 1:]."
+            f"{shape(target)}. The target of a token is the next one: logits[:, :-1] go with ids[:, 1:]."
         )
     if target.device != p.device:
         raise ValueError(f"target must be on the device of p, {p.device}, but is on {target.device}.")
     outside = ((target < 0) | (target >= p.shape[-1])) & (target != ignore_index)
-    if target.device.type == "cpu" and outside.any():
+    if has_values(target) and outside.any():
         raise ValueError(
             f"each target must be a class, from 0 to {p.shape[-1] - 1}, or ignore_index={ignore_index}, but got "
             f"{int(target[outside][0])}."
         )
 
 
-def _check_dtype(name: str, values: Tensor, is_log: bool) -> None:
+def check_side(name: str, values: Tensor, is_log: bool) -> None:
+    """Raise unless p or q is a tensor of real numbers with a class dimension."""
     if not isinstance(values, Tensor):
-        raise TypeError(f"{name} must be a tensor, but got {type(values).__name__}: use torch.as_tensor({name}).")
+        raise TypeError(f"{name} must be a tensor, but got {type(values).__name__}: {_tensor_of(name, values)}.")
+    if values.dtype in _FLOATS and values.layout == torch.strided and values.ndim and not values.is_nested:
+        return
+    if values.is_nested:
+        raise TypeError(
+            f"{name} must be a dense tensor, but is nested: use {name}.values() of a jagged one (rows need no batch), "
+            f"or torch.cat(list({name}.unbind()))."
+        )
+    if values.layout != torch.strided:
+        raise TypeError(f"{name} must be a dense tensor, but its layout is {values.layout}: use {name}.to_dense().")
+    if values.is_quantized:
+        raise TypeError(f"{name} must hold floating point numbers, but is quantized: use {name}.dequantize().")
     if values.ndim == 0:
         raise ValueError(f"{name} must have a class dimension, but got a single number.")
-    if values.layout != torch.strided or values.is_nested:
-        raise TypeError(f"{name} must be a dense tensor, but its layout is {values.layout}: use {name}.to_dense().")
     if values.dtype == torch.bool or values.is_complex():
         raise TypeError(f"{name} must hold real numbers, but its dtype is {values.dtype}.")
+    if values.is_floating_point() and values.dtype not in _FLOATS:
+        raise TypeError(f"{name} has the dtype {values.dtype}, which has no arithmetic: use {name}.float().")
     if is_log and not values.is_floating_point():
         raise TypeError(
             f"{name} was passed as logits or log-probabilities (log_prob=True) and must be floating point, but its "
             f"dtype is {values.dtype}. For counts or probabilities pass log_prob=False."
         )
+
+
+def _tensor_of(name: str, value: object) -> str:
+    """How to get a tensor from what was passed."""
+    if isinstance(value, Mapping):
+        return f'use the tensor in it, such as {name}["logits"]'
+    if hasattr(value, "logits"):
+        return f"use {name}.logits"
+    if isinstance(value, tuple) and value and isinstance(value[0], Tensor):
+        return f"use the tensor in it, such as {name}[0]"
+    if isinstance(value, list) and value and all(isinstance(x, Tensor) for x in value):
+        return f"use torch.stack({name}) for tensors of equal shape, or torch.cat({name})"
+    return f"use torch.as_tensor({name})"
 
 
 def _check_weights(weights: Tensor, p: Tensor) -> Tensor:
@@ -127,20 +197,21 @@ def _check_weights(weights: Tensor, p: Tensor) -> Tensor:
         raise TypeError(f"weights must be bool, integer or floating point, but their dtype is {weights.dtype}.")
     if weights.device != p.device:
         raise ValueError(f"weights must be on the device of p, {p.device}, but are on {weights.device}.")
-    batch = p.shape[:-1]
-    values = weights.detach().to(torch.float64)
+    values = weights.to(torch.float64)
+    if cannot_be_saved(values):
+        values = values.clone()
     try:
-        expanded = values.expand(batch)
+        expanded = values.expand(p.shape[:-1])
     except RuntimeError:
         raise ValueError(
-            f"weights must broadcast to the batch shape {tuple(batch)} (that of p without its class dimension), "
-            f"but are {_shape(weights)}. Weights of the items of a batch need a dimension more: weights[:, None]."
+            f"weights must broadcast to the batch shape {tuple(p.shape[:-1])} (the shape of p without its class "
+            f"dimension), but are {shape(weights)}. {_weights_hint(weights, p)}"
         ) from None
     if weights.dtype == torch.bool:
         return expanded
     valid = (values >= 0) & (values < math.inf)
-    if weights.device.type != "cpu":
-        return expanded.masked_fill(~valid, math.nan)  # such a row is invalid, as compute() will tell
+    if not has_values(weights):
+        return expanded.masked_fill(~valid, math.nan)  # the row is invalid, which compute() handles
     if not valid.all():
         worst, number = values[~valid][0].item(), int((~valid).sum())
         raise ValueError(
@@ -150,5 +221,16 @@ def _check_weights(weights: Tensor, p: Tensor) -> Tensor:
     return expanded
 
 
-def _shape(values: Tensor) -> str:
+def _weights_hint(weights: Tensor, p: Tensor) -> str:
+    """How weights that do not broadcast may be mended."""
+    if weights.ndim == p.ndim and weights.shape[-1] == 1:
+        return "They have a dimension for the classes, which weights of rows lack: weights.squeeze(-1)."
+    if weights.ndim < p.ndim - 1 and weights.shape == p.shape[: weights.ndim]:
+        index = [":"] * weights.ndim + ["None"] * (p.ndim - 1 - weights.ndim)
+        return f"Weights of items need a dimension for each other batch dimension: weights[{', '.join(index)}]."
+    return "A weight belongs to a row, not to a class."
+
+
+def shape(values: Tensor) -> str:
+    """The shape as a tuple."""
     return str(tuple(values.shape))

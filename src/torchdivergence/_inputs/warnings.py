@@ -5,6 +5,7 @@ from torch import Tensor
 from torchmetrics.utilities.prints import rank_zero_warn
 
 from torchdivergence._inputs.tensors import Rows
+from torchdivergence._tensor_kinds import has_values
 
 _ROWS = 8
 _SUM_TOLERANCE, _SUM_TOLERANCE_16_BITS = 1e-4, 1e-2  # rounding errors of a sum of probabilities
@@ -21,6 +22,14 @@ PROBABILITIES = (
     "{name} was passed as log-probabilities or logits (log_prob=True), but holds rows of non-negative numbers that "
     "sum to 1. If these are probabilities, write log_prob=False, or a pair (of p, of q) if the other one is not."
 )
+ONE_CLASS = (
+    "p and q have a single class, so that every row is 0. For binary probabilities stack both classes: "
+    "torch.stack([1 - p, p], -1)."
+)
+PADDING = (
+    "p and q have rows of nothing but -100, the padding value of trainers, which count as 0. Leave these rows out with "
+    "weights, such as weights=labels != -100."
+)
 
 
 class InputSanityCheck:
@@ -33,11 +42,17 @@ class InputSanityCheck:
     def __init__(self) -> None:
         self._pending: list[tuple[str, Tensor]] | None = None
 
+    def __getstate__(self) -> dict[str, object]:
+        """Pending warnings stay behind: their tensors are on a device that a copy may not have."""
+        return {"_pending": None if self._pending is None else []}
+
     def inspect(self, rows: Rows, log_prob: tuple[bool, bool], nan_policy: str) -> None:
         """Inspect some rows of positive weight, unless some were inspected before."""
         if self._pending is not None or not rows.p.numel():
             return
         on_cpu = rows.p.device.type == "cpu"
+        if on_cpu and not (has_values(rows.p) and has_values(rows.q)):
+            return
         p, q, kept = _first_rows(rows)
         if on_cpu and not kept.any():
             return
@@ -46,6 +61,7 @@ class InputSanityCheck:
             for name, x, is_log in zip("pq", (p, q), log_prob, strict=True)
             for text, sign in _signs(x, kept, is_log).items()
         ]
+        found += [(text, sign) for text, sign in _signs_of_both(p, q, kept).items()]
         if on_cpu and nan_policy != "omit":
             for text, sign in found:
                 if sign and text in {LOGARITHMS.format(name=name) for name in "pq"}:
@@ -79,8 +95,19 @@ def _signs(x: Tensor, kept: Tensor, is_log: bool) -> dict[str, Tensor]:
     """For each text, whether it applies to rows ``[rows, classes]``, as a tensor on the device."""
     negative = (x < 0).any(-1)
     if not is_log:
-        wrong, positive = (negative | ~kept).all() & kept.any(), ((x > 0).any(-1) & kept).any()
-        return {LOGARITHMS: wrong & ~positive, LOGITS: wrong & positive}
+        positive, wrong = ((x > 0).any(-1) & kept).any(), negative & kept
+        return {LOGARITHMS: (negative | ~kept).all() & kept.any() & ~positive, LOGITS: _most(wrong, kept) & positive}
     tolerance = _SUM_TOLERANCE if x.dtype.itemsize > 2 else _SUM_TOLERANCE_16_BITS
     sums_to_one = (x.double().sum(-1) - 1).abs() < tolerance
     return {PROBABILITIES: ((sums_to_one & ~negative) | ~kept).all() & kept.any()} if x.shape[-1] > 1 else {}
+
+
+def _signs_of_both(p: Tensor, q: Tensor, kept: Tensor) -> dict[str, Tensor]:
+    if p.shape[-1] == 1:
+        return {ONE_CLASS: kept.any()}
+    return {PADDING: ((p == -100).all(-1) & (q == -100).all(-1) & kept).any()}
+
+
+def _most(some: Tensor, kept: Tensor) -> Tensor:
+    """Whether more than half of the rows that are kept are among some."""
+    return 2 * some.sum() > kept.sum()

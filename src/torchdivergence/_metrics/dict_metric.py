@@ -5,13 +5,13 @@ Its statistics are a list: each is a part of the state, and the named values tha
 
 import json
 import math
-from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
+from torchdivergence._inputs.settings import NanPolicy
 from torchdivergence._metrics.row_evaluator import RowEvaluator
 from torchdivergence._metrics.single_state import SingleStateMetric
 from torchdivergence._metrics.view import MetricView
@@ -61,9 +61,9 @@ class DictMetric(SingleStateMetric):
         self._views = torch.nn.ModuleDict({name: MetricView(self, name) for name in names})
 
     @property
-    @abstractmethod
-    def nan_policy(self) -> str:
+    def nan_policy(self) -> NanPolicy:
         """What to do about invalid rows."""
+        return self.evaluator.nan_policy
 
     def _before_compute(self) -> None:
         self.evaluator.emit_warnings()
@@ -104,6 +104,11 @@ class DictMetric(SingleStateMetric):
         """One of the values that ``forward`` returned last."""
         cache = self._forward_cache
         return None if cache is None else cache.get(name)
+
+    def describe_value(self, name: str) -> str:
+        """Name and number of a value, if it was computed. This never synchronizes processes."""
+        values = self._computed
+        return f"{name}={float(values[name]):.6g}" if isinstance(values, dict) and name in values else name
 
     def keys(self) -> Iterable[str]:
         """Names of the values."""

@@ -8,7 +8,8 @@ from torch import Tensor
 
 from torchdivergence._divergences import DivergenceSpec
 from torchdivergence._divergences.docs import metric_doc
-from torchdivergence._inputs.settings import LogProb, NanPolicy, Reduction
+from torchdivergence._inputs.names import refuse_other_names
+from torchdivergence._inputs.settings import Dim, LogProb, NanPolicy, Reduction
 from torchdivergence._metrics.row_evaluator import RowEvaluator
 from torchdivergence._metrics.shared_pass import SharedPass
 from torchdivergence._metrics.single_state import SingleStateMetric, State
@@ -45,12 +46,13 @@ class DivergenceMetric(SingleStateMetric):
         log_prob: LogProb = False,
         reduction: Reduction = "mean",
         *,
-        dim: int = -1,
+        dim: Dim = -1,
         temperature: float = 1.0,
         base: float | None = None,
         nan_policy: NanPolicy = "propagate",
         **kwargs: Any,
     ) -> None:
+        refuse_other_names(kwargs)
         super().__init__(**kwargs)
         self.evaluator = RowEvaluator(
             self.spec, self._parameter, log_prob, reduction, dim, temperature, base, nan_policy
@@ -77,6 +79,10 @@ class DivergenceMetric(SingleStateMetric):
     def extra_repr(self) -> str:
         """The settings that differ from the defaults."""
         return self.evaluator.describe()
+
+    def __getstate__(self) -> dict[str, Any]:
+        """A copy does not take the other metrics of the collection with it; the collection joins its own again."""
+        return {**super().__getstate__(), "shared_pass": None}
 
     @property
     def n_invalid(self) -> int:
@@ -106,10 +112,10 @@ class DivergenceMetric(SingleStateMetric):
         """
         return self._plot(val, ax)
 
-    def _batch_stats(self, p: Tensor, q: Tensor, weights: Tensor | None = None) -> RowBatch:
-        if self.shared_pass and (shared := self.shared_pass.batch(self.evaluator.divergence)):
+    def _batch_stats(self, p: Tensor, q: Tensor | None = None, weights: Tensor | None = None) -> RowBatch:
+        if self.shared_pass and (shared := self.shared_pass.batch(self.evaluator.key)):
             return shared
-        return self.evaluator(p, q, weights)
+        return self.evaluator(self.state_device, p, q, weights)
 
     def _accumulate(self, state: State, batch: RowBatch) -> State:
         if isinstance(state, list):  # as bits, which no cast of the module can round

@@ -4,14 +4,20 @@ import inspect
 from collections.abc import Sequence
 from typing import Any
 
+import torch
 from torch import Tensor
 
-from torchdivergence._divergences import Divergence, DivergenceSpec, Term
-from torchdivergence._inputs.settings import LogProb, NanPolicy, Reduction, check_nan_policy, check_settings
+from torchdivergence._divergences import DivergenceSpec
+from torchdivergence._inputs.placement import own_rows
+from torchdivergence._inputs.settings import Dim, LogProb, NanPolicy, Reduction, check_nan_policy, check_settings
 from torchdivergence._inputs.tensors import Rows, check_rows
 from torchdivergence._inputs.warnings import InputSanityCheck
-from torchdivergence._rows import row_divergence, row_divergences, term_sums
+from torchdivergence._rows import row_divergence, row_divergences
 from torchdivergence._states.part import DIVERGENCE, FORMAT, RowBatch
+
+
+class InvalidRowsError(ValueError):
+    """Invalid rows under ``nan_policy="raise"``."""
 
 
 class RowEvaluator:
@@ -23,12 +29,13 @@ class RowEvaluator:
         parameter: float | None = None,
         log_prob: LogProb = False,
         reduction: Reduction = "mean",
-        dim: int = -1,
+        dim: Dim = -1,
         temperature: float = 1.0,
         base: float | None = None,
         nan_policy: NanPolicy = "propagate",
     ) -> None:
         self.spec, self.parameter = spec, spec.check_parameter(parameter)
+        self.key = spec.key(self.parameter)
         self.settings = check_settings(log_prob, reduction, dim, temperature, base, spec.has_log_unit)
         self.given = {
             "log_prob": log_prob,
@@ -41,45 +48,36 @@ class RowEvaluator:
         self._sanity = InputSanityCheck()
 
     @property
-    def divergence(self) -> Divergence:
-        """The numerics at the parameter."""
-        return self.spec.at(self.parameter)
-
-    @property
     def state_name(self) -> str:
         """Name for a state: it contains all settings on which the value of a row depends, and the format."""
         kind, settings = "rows" if self.settings.reduction == "none" else "sums", self.settings
         p, q = settings.log_prob
         read = f"log_prob_{p:d}{q:d}_dim{settings.dim}_temperature{settings.temperature}"
-        name = f"{self.spec.key(self.parameter)}_{kind}_format{FORMAT}_{read}"
-        return name.replace(".", "_")  # a dot would split it in a state_dict
+        name = f"{self.key}_{kind}_format{FORMAT}_{read}"
+        return name.replace(".", "_").replace(" ", "")  # a dot would split it in a state_dict
 
-    def anew(self) -> "RowEvaluator":
-        """The same, before any input was inspected."""
+    def fresh_copy(self) -> "RowEvaluator":
+        """A copy that has not inspected any input yet."""
         return RowEvaluator(self.spec, self.parameter, **self.given, nan_policy=self.nan_policy)  # type: ignore[arg-type]
 
-    def check(self, p: Tensor, q: Tensor, weights: Tensor | None = None) -> Rows:
+    def check(self, p: Tensor, q: Tensor | None, weights: Tensor | None = None) -> Rows:
         """The checked rows. Raises on bad input."""
-        return check_rows(p, q, weights, self.settings)
+        return check_rows(p, self.spec.second(p, q), weights, self.settings)
 
     def inspect(self, rows: Rows) -> None:
         """Inspect the first rows for signs that they are something else than they were passed as."""
         self._sanity.inspect(rows, self.settings.log_prob, self.nan_policy)
 
-    def __call__(self, p: Tensor, q: Tensor, weights: Tensor | None = None) -> RowBatch:
-        """The divergence of each row, with gradients, in nats."""
-        rows = self.check(p, q, weights)
+    def __call__(self, device: torch.device, p: Tensor, q: Tensor | None, weights: Tensor | None = None) -> RowBatch:
+        """The divergence of each row in nats, for a metric on a device."""
+        rows, _ = own_rows(self.check(p, q, weights), device)
         self.inspect(rows)
-        values = row_divergence(rows.p, rows.q, self.settings.log_prob, self.settings.temperature, self.divergence)
+        values = row_divergence(rows.p, rows.q, self.settings.log_prob, self.settings.temperature, self.key)
         return RowBatch({DIVERGENCE: values}, rows.weights, rows.items)
 
-    def evaluate(self, rows: Rows, divergences: Sequence[Divergence]) -> tuple[Tensor, ...]:
+    def evaluate(self, rows: Rows, keys: Sequence[str]) -> Sequence[Tensor]:
         """Several divergences of checked rows, from one pass over the classes."""
-        return row_divergences(rows.p, rows.q, self.settings.log_prob, self.settings.temperature, divergences)
-
-    def term_sums(self, rows: Rows, terms: tuple[Term, ...]) -> dict[Term, Tensor]:
-        """Some terms of checked rows, from one pass over the classes."""
-        return term_sums(rows.p, rows.q, self.settings.log_prob, self.settings.temperature, terms)
+        return row_divergences(rows.p, rows.q, self.settings.log_prob, self.settings.temperature, keys)
 
     def emit_warnings(self) -> None:
         """Emit pending warnings about the inputs. This waits for the device."""
@@ -88,7 +86,7 @@ class RowEvaluator:
     def enforce_nan_policy(self, invalid: int) -> None:
         """Raise if there are invalid rows and the policy is "raise"."""
         if invalid and self.nan_policy == "raise":
-            raise ValueError(
+            raise InvalidRowsError(
                 f"nan_policy='raise', but the number of invalid rows is {invalid}: they hold NaN, +inf or a negative "
                 "probability, or have no mass. Fix them, mask them with weights of 0, or use nan_policy='omit'."
             )

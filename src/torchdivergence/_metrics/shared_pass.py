@@ -1,4 +1,4 @@
-"""What the metrics of a collection share: one pass over each batch, and one synchronization."""
+"""Evaluates a batch once for all metrics of a collection, and synchronizes them with the collectives of one."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 from torchmetrics.utilities.distributed import gather_all_tensors
 
-from torchdivergence._divergences import Divergence
+from torchdivergence._inputs.placement import own_rows
+from torchdivergence._metrics.row_evaluator import InvalidRowsError
 from torchdivergence._states.part import DIVERGENCE, RowBatch
 
 if TYPE_CHECKING:
@@ -20,25 +21,29 @@ class SharedPass:
 
     def __init__(self, metrics: "Sequence[DivergenceMetric]") -> None:
         self.metrics = list(metrics)
-        self._batches: dict[Divergence, RowBatch] = {}
+        self._batches: dict[str, RowBatch] = {}
 
-    def batch(self, divergence: Divergence) -> RowBatch | None:
+    def is_of(self, metrics: "Sequence[DivergenceMetric]") -> bool:
+        """Whether these are all its metrics."""
+        return list(map(id, self.metrics)) == list(map(id, metrics))
+
+    def batch(self, key: str) -> RowBatch | None:
         """The values of a divergence for the batch at hand, if there is one."""
-        return self._batches.get(divergence)
+        return self._batches.get(key)
 
     @contextmanager
     def evaluated(self, p: Tensor, q: Tensor, weights: Tensor | None = None) -> Iterator[None]:
         """Within this context ``batch`` has the values of all metrics, from one pass over the classes."""
-        evaluator = self.metrics[0].evaluator
-        divergences = list(dict.fromkeys(metric.evaluator.divergence for metric in self.metrics))
+        first = self.metrics[0]
+        evaluator = first.evaluator
+        keys = list(dict.fromkeys(metric.evaluator.key for metric in self.metrics))
         with torch.no_grad():
-            rows = evaluator.check(p, q, weights)
+            rows, _ = own_rows(evaluator.check(p, q, weights), first.state_device)
             evaluator.inspect(rows)
-            values = evaluator.evaluate(rows, divergences)
+            values = evaluator.evaluate(rows, keys)
         try:
             self._batches = {
-                divergence: RowBatch({DIVERGENCE: x}, rows.weights, rows.items)
-                for divergence, x in zip(divergences, values, strict=True)
+                key: RowBatch({DIVERGENCE: x}, rows.weights, rows.items) for key, x in zip(keys, values, strict=True)
             }
             yield
         finally:
@@ -46,11 +51,11 @@ class SharedPass:
 
     def compute_together(self, asked: "DivergenceMetric") -> None:
         """Compute all metrics that are synchronized like one of them, with the collectives of a single metric."""
-        metrics = [m for m in self.metrics if m.sync_key == asked.sync_key and not m.is_computed]
-        if not metrics:
+        if asked.is_computed:
             return
+        metrics = [m for m in self.metrics if m.sync_key == asked.sync_key and not m.is_computed]
         gather = asked.dist_sync_fn or gather_all_tensors
         states = gather(torch.stack([m.current_state for m in metrics]), group=asked.process_group)
-        for metric, state in zip(metrics, torch.stack(states).sum(0), strict=True):
-            with suppress(ValueError):  # of nan_policy="raise": the metric raises it when it is computed itself
+        for metric, state in zip(metrics, torch.stack(states).sum(0), strict=True):  # states of sums merge by addition
+            with suppress(InvalidRowsError):  # the metric raises it when it is computed itself
                 metric.adopt(state)

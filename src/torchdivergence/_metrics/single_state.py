@@ -6,11 +6,10 @@ collective.
 """
 
 import functools
-import re
 from abc import abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -18,19 +17,27 @@ from torchmetrics import Metric
 from torchmetrics.utilities.data import dim_zero_cat
 from torchmetrics.utilities.exceptions import TorchMetricsUserError
 
-from torchdivergence._states.part import FORMAT, Part
+from torchdivergence._inputs.names import refuse_other_names
+from torchdivergence._metrics.comparison import ComparableMetric
+from torchdivergence._metrics.foreign_states import other_format, state_mismatch
+from torchdivergence._states.part import Part
 
 State = Tensor | list[Tensor]
 
 
-class SingleStateMetric(Metric):
+class SingleStateMetric(ComparableMetric):
     """A metric whose state is one int64 tensor, described by a part, or a list of int64 tensors.
 
     A tensor is replaced and never written into: under ``ddp_spawn`` the processes may share its memory.
+    ``forward`` does not call ``update``: a subclass that changes what is accumulated overrides ``_batch_stats``.
     """
 
     is_differentiable = False
     full_state_update = False
+    __jit_ignored_attributes__: ClassVar[list[str]] = [
+        *Metric.__jit_ignored_attributes__,
+        *("evaluator", "shared_pass", "spec", "_part", "_parts", "_statistics", "_targets", "_results", "_parameter"),
+    ]
 
     def _register_state(self, name: str, part: Part[Any] | None) -> None:
         """Declare the state: that of a part, or without one an empty list.
@@ -42,7 +49,7 @@ class SingleStateMetric(Metric):
         if part is None:
             self.add_state(name, [], dist_reduce_fx="cat")
         else:
-            self.add_state(name, part.empty(), dist_reduce_fx=part.merge)
+            self.add_state(name, part.empty().to(self.device), dist_reduce_fx=part.merge)
 
     @abstractmethod
     def _batch_stats(self, *args: Any, **kwargs: Any) -> Any:
@@ -71,6 +78,12 @@ class SingleStateMetric(Metric):
         return state
 
     @property
+    def state_device(self) -> torch.device:
+        """The device of the state."""
+        state: State = getattr(self, self._state_name)
+        return self.device if isinstance(state, list) else state.device
+
+    @property
     def is_computed(self) -> bool:
         """Whether the value was computed since the last update."""
         return self._computed is not None
@@ -83,6 +96,7 @@ class SingleStateMetric(Metric):
         """The value over all rows since the last reset, on all processes."""
         return self._finalize(self.current_state)
 
+    @torch.jit.unused
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """Update with a batch, and return the value over this batch alone."""
         self._refuse_if_synced()
@@ -158,7 +172,10 @@ class SingleStateMetric(Metric):
             )
         states: dict[str, Any] = incoming_state.metric_state if isinstance(incoming_state, Metric) else incoming_state
         state = states.get(self._state_name)
-        mismatch = self._missing_state(states) if state is None else self._state_mismatch(state)
+        if state is None:
+            mismatch = other_format(self._state_name, states) or f"the incoming states are {sorted(states)}"
+        else:
+            mismatch = state_mismatch(self._defaults[self._state_name], state)
         if mismatch:
             raise ValueError(
                 f"merge_state needs the state {self._state_name!r} of a {type(self).__name__} with the same settings, "
@@ -166,29 +183,10 @@ class SingleStateMetric(Metric):
             )
         with self.atomic():
             self._merge_in(state)  # type: ignore[arg-type]
+            if self.compute_on_cpu:
+                self._move_list_states_to_cpu()
             self._computed = None
             self._update_count += 1
-
-    def _missing_state(self, names: Any, prefix: str = "") -> str:
-        """Why some names of states do not include this metric's: another format, or none at all."""
-        before, after = self._state_name.split(f"_format{FORMAT}", 1)
-        other_format = re.compile(re.escape(prefix + before) + r"(_format(\d+))?" + re.escape(after))
-        for name in names:
-            if match := other_format.fullmatch(name):
-                return f"{name!r} has format {match[2] or 1}, and this version of torchdivergence reads {FORMAT}"
-        return f"the incoming states are {sorted(names)}"
-
-    def _state_mismatch(self, state: object) -> str:
-        """Why a foreign state cannot be this metric's; empty if it can."""
-        default = self._defaults[self._state_name]
-        if isinstance(default, list):
-            parts = [state] if isinstance(state, Tensor) else state
-            fits = isinstance(parts, list) and all(isinstance(x, Tensor) and x.dtype == torch.int64 for x in parts)
-            return "" if fits else f"it is not a list of int64 tensors: {type(state).__name__}"
-        if not isinstance(state, Tensor) or (state.shape, state.dtype) != (default.shape, default.dtype):
-            found = f"{tuple(state.shape)} in {state.dtype}" if isinstance(state, Tensor) else type(state).__name__
-            return f"it should be {tuple(default.shape)} in {default.dtype} and is {found}"
-        return ""
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
         # torchmetrics accepts any state, keeps a value computed before, and warns of a missing update
@@ -198,24 +196,35 @@ class SingleStateMetric(Metric):
             missing_keys.append(name)  # torchmetrics would continue with an empty state
         if name in state_dict:
             state = state_dict[name]
-            if mismatch := self._state_mismatch(state):
+            if mismatch := state_mismatch(self._defaults[self._state_name], state):
                 error_msgs.append(f"{name} does not fit {type(self).__name__}: {mismatch}.")
                 return
-            if self._part is None:
-                state_dict[name] = list(state) if isinstance(state, list) else [state]  # a list of its own
+            parts = state if isinstance(state, list) else [state]
+            own = [part.to(self.state_device) for part in parts]
+            state_dict = {**state_dict, name: own if self._part is None else own[0]}
             self._computed = None
             self._update_count = max(1, self._update_count)
-        elif "has format" in (mismatch := self._missing_state(state_dict, prefix)):
-            error_msgs.append(f"{name}: {mismatch}.")
+        elif other := other_format(name, state_dict):
+            error_msgs.append(f"{name}: {other}.")
         super()._load_from_state_dict(state_dict, prefix, *args)
 
-    def _apply(self, fn: Callable[[Tensor], Tensor], exclude_state: Sequence[str] = ()) -> torch.nn.Module:
+    def _apply(self, fn: Callable[[Tensor], Tensor], *args: Any, **kwargs: Any) -> torch.nn.Module:
         # integers and float64 values keep their dtype whatever a model is cast to: only the device changes
         def move(x: Tensor) -> Tensor:
             moved = fn(x)
             return moved if moved.dtype == x.dtype else x.to(moved.device)
 
-        return super()._apply(move, exclude_state)
+        was_meta, emptied = self.device.type == "meta", "to_empty" in getattr(fn, "__qualname__", "")
+        kwargs.pop("recurse", None)  # Module.to_empty passes it, torchmetrics does not know it
+        super()._apply(move, *args, **kwargs)
+        if was_meta or emptied:  # the moved tensors have no values
+            self._fill_with_empty_states()
+        return self
+
+    def _fill_with_empty_states(self) -> None:
+        empty: State = [] if self._part is None else self._part.empty().to(self.device)
+        self._defaults[self._state_name] = empty
+        setattr(self, self._state_name, list(empty) if isinstance(empty, list) else empty.clone())
 
     def _sync_dist(self, *args: Any, **kwargs: Any) -> None:
         # torchmetrics gives a process with an empty list a float32 tensor, which the others cannot gather
@@ -229,6 +238,7 @@ class SingleStateMetric(Metric):
 
         @functools.wraps(update)
         def atomic_update(*args: Any, **kwargs: Any) -> None:
+            refuse_other_names(kwargs)
             self._refuse_if_synced()
             with self.atomic():
                 wrapped(*args, **kwargs)

@@ -1,18 +1,22 @@
 """A read-only view of one value of a metric that has several."""
 
 import math
-from typing import TYPE_CHECKING, Any
+import operator
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from torch import Tensor
 from torchmetrics import Metric
 from torchmetrics.utilities.exceptions import TorchMetricsUserError
 
+from torchdivergence._metrics.comparison import ComparableMetric, Comparison
+
 if TYPE_CHECKING:
     from torchdivergence._metrics.dict_metric import DictMetric
 
 
-class MetricView(Metric):
+class MetricView(ComparableMetric):
     """One value of a metric with several values, for ``LightningModule.log`` and monitors.
 
     It can be computed, and its reset resets the parent. It refuses updates: two views in a collection would otherwise
@@ -21,7 +25,9 @@ class MetricView(Metric):
 
     is_differentiable = False
     full_state_update = False
-    _parent: "DictMetric"
+    __jit_ignored_attributes__: ClassVar[list[str]] = [*Metric.__jit_ignored_attributes__, "_parent", "name"]
+    if TYPE_CHECKING:
+        _parent: DictMetric
 
     def __init__(self, parent: "DictMetric", name: str) -> None:
         self.__dict__["_parent"] = parent  # not a submodule: the parent holds this one
@@ -35,6 +41,7 @@ class MetricView(Metric):
             f"merge_state() on the {type(self._parent).__name__} instead."
         )
 
+    @torch.jit.unused
     def forward(self, *_: Any, **__: Any) -> None:
         """Refused."""
         self.update()
@@ -51,6 +58,48 @@ class MetricView(Metric):
     def reset(self) -> None:
         """Reset the parent."""
         self._parent.reset()
+
+    def __float__(self) -> float:
+        return float(self.compute())
+
+    def __format__(self, spec: str) -> str:
+        """The computed number in a format; without one, as by ``repr``."""
+        return format(float(self), spec) if spec else repr(self)
+
+    def __repr__(self) -> str:
+        """The name, and the number if it was computed. This never synchronizes processes."""
+        return f"{type(self).__name__}({self._parent.describe_value(self.name)})"
+
+    def __lt__(self, other: Any) -> Any:
+        """Compare the computed number; with another metric this is a metric, as in torchmetrics."""
+        return self._compared(operator.lt, other)
+
+    def __le__(self, other: Any) -> Any:
+        """See ``<``."""
+        return self._compared(operator.le, other)
+
+    def __gt__(self, other: Any) -> Any:
+        """See ``<``."""
+        return self._compared(operator.gt, other)
+
+    def __ge__(self, other: Any) -> Any:
+        """See ``<``."""
+        return self._compared(operator.ge, other)
+
+    def __eq__(self, other: Any) -> Any:
+        """See ``<``."""
+        return self._compared(operator.eq, other)
+
+    def __ne__(self, other: Any) -> Any:
+        """See ``<``."""
+        return self._compared(operator.ne, other)
+
+    __hash__ = Metric.__hash__
+
+    def _compared(self, compare: Callable[[Any, Any], Any], other: Any) -> Any:
+        if isinstance(other, Metric):
+            return Comparison(getattr(torch, compare.__name__), self, other)
+        return bool(compare(self.compute(), other))
 
     def _wrap_update(self, update: Any) -> Any:
         return update

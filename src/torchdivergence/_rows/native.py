@@ -18,15 +18,14 @@ _LEAST_TEMPERATURE = 1e-300  # the inverse of a smaller one may be infinite
 
 def supports(p: Tensor, q: Tensor, log_prob: tuple[bool, bool], temperature: float, term: Term) -> bool:  # noqa: ARG001
     """Whether these tensors and this term are supported; the number of rows does not matter."""
-    if term.name not in TERM_CODES or p.dim() > _LAYOUT["max_dims"] or temperature < _LEAST_TEMPERATURE:
+    if term.name not in TERM_CODES or p.dim() - 1 > _LAYOUT["max_dims"] or temperature < _LEAST_TEMPERATURE:
         return False
     return _has_plain_memory(p) and _has_plain_memory(q)
 
 
 def _has_plain_memory(x: Tensor) -> bool:
-    """Whether the numbers lie at the address of the tensor: no subclass, no lazy negation, no missing storage."""
-    plain = type(x) in (Tensor, torch.nn.Parameter) and x.device.type == "cpu" and x.dtype in DTYPE_CODES
-    return plain and not x.is_neg() and (x.data_ptr() != 0 or x.numel() == 0)
+    """Whether the numbers lie at the address of the tensor; subclasses without memory never come to a kernel."""
+    return x.is_cpu and x.dtype in DTYPE_CODES and not x.is_neg() and (x.data_ptr() != 0 or x.numel() == 0)
 
 
 def term_sums(p: Tensor, q: Tensor, log_prob: tuple[bool, bool], temperature: float, terms: tuple[Term, ...]) -> Tensor:

@@ -83,7 +83,7 @@ class Histogram(Part[Distribution]):
 
     def empty(self) -> Tensor:
         """Zero counts, and no extrema."""
-        return torch.cat([torch.zeros(self._bins, dtype=torch.int64), torch.full((_EXTREMA,), _NONE)])
+        return torch.cat([super().empty()[: self._bins], torch.full((_EXTREMA,), _NONE, device="cpu")])
 
     def accumulate_(self, state: Tensor, batch: RowBatch) -> None:
         """Count the numbers of a batch."""
@@ -131,7 +131,7 @@ def _encode(numbers: Tensor) -> Tensor:
 
 def _decode(code: int) -> float:
     bits = code ^ torch.iinfo(torch.int64).max if code < 0 else code
-    (number,) = torch.tensor([bits]).view(torch.float64).tolist()
+    (number,) = torch.tensor([bits], device="cpu").view(torch.float64).tolist()
     return float(number)
 
 

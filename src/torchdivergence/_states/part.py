@@ -23,7 +23,7 @@ _Result = TypeVar("_Result")
 
 def weighted(values: Tensor, weights: Tensor | None) -> Tensor:
     """Weight * value; 0 for a row of weight zero, whatever its value."""
-    return values if weights is None else torch.where(weights == 0, 0.0, values * weights)
+    return values if weights is None else values.masked_fill(weights == 0, 0.0) * weights
 
 
 class RowBatch:
@@ -64,7 +64,7 @@ class Part(ABC, Generic[_Result]):
 
     def empty(self) -> Tensor:
         """The state without any rows, ``[size]``."""
-        return torch.zeros(self.size, dtype=torch.int64)
+        return torch.zeros(self.size, dtype=torch.int64, device="cpu")
 
     @abstractmethod
     def accumulate_(self, state: Tensor, batch: RowBatch) -> None:

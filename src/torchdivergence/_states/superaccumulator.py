@@ -64,7 +64,7 @@ def units_of(number: int) -> int:
 
 def zeros(device: torch.device | None = None) -> Tensor:
     """An empty accumulator."""
-    return torch.zeros(WIDTH, dtype=torch.int64, device=device)
+    return torch.zeros(WIDTH, dtype=torch.int64, device=device or "cpu")
 
 
 def accumulate_(accumulators: Tensor, values: Tensor) -> None:
@@ -74,7 +74,7 @@ def accumulate_(accumulators: Tensor, values: Tensor) -> None:
         accumulators: ``[n, WIDTH]`` in int64, contiguous.
         values: ``[n, numbers]`` in float64: each >= 0 or NaN.
     """
-    if native and accumulators.device.type == "cpu" and selected() != REFERENCE:
+    if native and accumulators.is_cpu and values.is_cpu and type(values) is Tensor and selected() != REFERENCE:
         values = values.contiguous()
         native.accumulate(values.data_ptr(), *values.shape, accumulators.data_ptr())
     else:

@@ -1,0 +1,106 @@
+"""How an operator gets derivatives: kernels under the dispatcher's key Autograd, as torch's own formulas have them.
+
+``torch.library.register_autograd`` has neither forward mode nor ``torch.func``, and an ``autograd.Function`` with a
+rule for forward mode cannot be compiled with ``fullgraph=True``. This file uses names that are private to torch.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import _VF, Tensor
+from torch._C import _functorch as functorch
+from torch._functorch.utils import enable_single_level_autograd_function
+from torch.autograd import forward_ad
+from torch.autograd.function import _SingleLevelFunction
+
+__all__ = [
+    "SingleLevelFunction",
+    "apply_function",
+    "below_autograd",
+    "has_tangent",
+    "jvp_levels",
+    "lower_levels",
+    "needs_gradient",
+    "primal",
+    "vjp",
+]
+
+SingleLevelFunction: Any = _SingleLevelFunction
+"""An ``autograd.Function`` for the level of ``torch.func`` at which the dispatcher is."""
+
+
+def needs_gradient(*tensors: Tensor) -> bool:
+    """Whether a backward pass may ask for gradients of some of the tensors."""
+    return torch.is_grad_enabled() and any(x.requires_grad for x in tensors)
+
+
+def has_tangent(*tensors: Tensor) -> bool:
+    """Whether some of the tensors carry a tangent of forward-mode differentiation."""
+    if not torch._C._is_fwd_grad_enabled():
+        return False
+    return any(_VF._unpack_dual(x, level=0).tangent is not None for x in tensors)
+
+
+def below_autograd(operator: Any, *args: Any) -> Any:
+    """Call an operator without its kernel under Autograd."""
+    with torch._C._AutoDispatchBelowAutograd():
+        return operator(*args)
+
+
+def apply_function(function: Any, *args: Any) -> Any:
+    """Apply a function with derivatives at the level of ``torch.func`` at which the dispatcher is."""
+    if functorch.peek_interpreter_stack() is None:
+        return function.apply(*args)
+    with enable_single_level_autograd_function():
+        return function.apply(*args)
+
+
+def lower_levels(operator: Any, *args: Any) -> Any:
+    """Call an operator in ``forward``, where torch has disabled all derivatives: those of lower levels are enabled."""
+    if functorch.peek_interpreter_stack() is None:
+        return below_autograd(operator, *args)
+    with torch.enable_grad(), forward_ad._set_fwd_grad_enabled(True):
+        return below_autograd(operator, *args)
+
+
+@contextmanager
+def jvp_levels() -> Iterator[bool]:
+    """Enable, in ``jvp``, the tangents of lower levels, which torch has disabled. Yields whether there are levels."""
+    if functorch.peek_interpreter_stack() is None:
+        yield False
+        return
+    with forward_ad._set_fwd_grad_enabled(True):
+        yield True
+
+
+def primal(x: Tensor) -> Tensor:
+    """The tensor without its tangent."""
+    found: Tensor = _VF._unpack_dual(x, level=0).primal  # forward_ad does not know the level while torch traces
+    return found
+
+
+def vjp(
+    function: Callable[..., tuple[Tensor, ...]], tensors: Sequence[Tensor], cotangents: Sequence[Tensor | None]
+) -> Sequence[Tensor | None]:
+    """Gradients of ``sum(cotangents * function(*tensors))``, differentiable if a graph is wanted."""
+    if functorch.peek_interpreter_stack() is not None:  # the level at which the tensors were saved may have ended
+        outputs, pull_back, *_ = torch.func.vjp(function, *tensors)
+        full = (torch.zeros_like(x) if c is None else c for x, c in zip(outputs, cotangents, strict=True))
+        found: Sequence[Tensor] = pull_back(tuple(full))
+        return found
+    create_graph = torch.is_grad_enabled()
+    with torch.enable_grad():
+        variables = [_variable(x) for x in tensors]
+        outputs = function(*variables)
+    used = [(x, c) for x, c in zip(outputs, cotangents, strict=True) if c is not None and x.requires_grad]
+    return torch.autograd.grad(
+        [x for x, _ in used], variables, [c for _, c in used], create_graph=create_graph, allow_unused=True
+    )
+
+
+def _variable(x: Tensor) -> Tensor:
+    """The same numbers as a variable of its own: other tensors that depend on x are not followed."""
+    alias = x.view_as(x)
+    return alias if alias.requires_grad else alias.detach().requires_grad_()

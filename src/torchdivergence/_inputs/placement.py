@@ -1,0 +1,74 @@
+"""Tensors that a metric can accumulate: on its device, in memory of their own, each row on one process only."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from torchdivergence._inputs.tensors import Rows
+from torchdivergence._tensor_kinds import in_func_transform, is_dtensor
+
+_PLAIN = Tensor, torch.nn.Parameter
+
+
+def own_rows(rows: Rows, device: torch.device, target: Tensor | None = None) -> tuple[Rows, Tensor | None]:
+    """Rows as a metric on a device accumulates them, and the targets that go with them.
+
+    Of DTensors these are the rows of this process. A row that several processes hold is counted by one of them.
+
+    Raises:
+        ValueError: The tensors are on another device than the metric.
+        TypeError: They are of a kind that a metric cannot hold, such as fake tensors.
+    """
+    if in_func_transform():
+        raise TypeError(
+            "a metric cannot be updated inside a torch.func transform: use the function of the divergence there."
+        )
+    if is_dtensor(rows.p):
+        rows, target = _local_rows(rows, target)
+    p, q = _in_memory("p", rows.p), _in_memory("q", rows.q)
+    weights = rows.weights if rows.weights is None else _in_memory("weights", rows.weights)
+    target = target if target is None else _in_memory("target", target)
+    if p.device != device:
+        raise ValueError(
+            f"the metric is on {device}, but p and q are on {p.device}: move the metric with "
+            f"metric.to({str(p.device)!r})."
+        )
+    return Rows(p, q, weights), target
+
+
+def _in_memory(name: str, x: Tensor) -> Tensor:
+    if type(x) in _PLAIN:
+        return x
+    if isinstance(x, Tensor) and type(x).__torch_dispatch__ is Tensor.__torch_dispatch__:
+        return x.as_subclass(Tensor)
+    raise TypeError(
+        f"a metric cannot accumulate a {type(x).__name__} ({name}): pass a plain tensor, or use the function of the "
+        "divergence, which takes it."
+    )
+
+
+def _local_rows(rows: Rows, target: Tensor | None) -> tuple[Rows, Tensor | None]:
+    """The rows of this process; none if another process with the same rows counts them."""
+    from torch.distributed.tensor import DTensor, Replicate, Shard
+
+    mesh, ndim = rows.p.device_mesh, rows.p.ndim  # type: ignore[attr-defined]
+    placements = [
+        Shard(0) if ndim > 1 and isinstance(place, Shard) and place.dim == 0 else Replicate()
+        for place in rows.p.placements  # type: ignore[attr-defined]
+    ]
+    coordinate = mesh.get_coordinate()
+    counts = coordinate is not None and not any(
+        place.is_replicate() and at for place, at in zip(placements, coordinate, strict=True)
+    )
+
+    def local(x: Any) -> Any:
+        if x is None:
+            return None
+        if not isinstance(x, DTensor):
+            x = DTensor.from_local(x, mesh, [Replicate()] * mesh.ndim, run_check=False)
+        x = x.redistribute(mesh, placements).to_local()
+        x = x if ndim > 1 else x.unsqueeze(0)
+        return x if counts else x[:0]
+
+    return Rows(local(rows.p), local(rows.q), local(rows.weights)), local(target)

@@ -1,0 +1,61 @@
+"""What kind of tensor it is: plain memory of the CPU, or something that only torch's dispatcher can handle."""
+
+import torch
+from torch import Tensor
+from torch._C import _functorch as functorch
+from torch.autograd import forward_ad
+
+_PLAIN_TYPES = (Tensor, torch.nn.Parameter)
+
+with torch.inference_mode(False):
+    _KEYS = torch._C._dispatch_keys(torch.empty(0, device="cpu"))
+    _NO_MODES = torch._C._dispatch_tls_local_include_set()
+with torch.inference_mode():
+    _INFERENCE_KEYS = torch._C._dispatch_keys(torch.empty(0, device="cpu"))
+    _INFERENCE_MODE = torch._C._dispatch_tls_local_include_set()
+
+
+def no_modes() -> bool:
+    """Whether no compiler, tracer, ``torch.func`` transform or dispatch mode is active; inference mode may be."""
+    if torch.compiler.is_compiling():
+        return False
+    active = torch._C._dispatch_tls_local_include_set()
+    return bool(active == _NO_MODES or active == _INFERENCE_MODE)  # noqa: SIM109 - they have no hash
+
+
+def in_dual_level() -> bool:
+    """Whether tensors may carry tangents of forward-mode differentiation, outside ``torch.func``."""
+    return forward_ad._current_level >= 0
+
+
+def in_func_transform() -> bool:
+    """Whether a transform of ``torch.func`` is active."""
+    return functorch.peek_interpreter_stack() is not None
+
+
+def is_plain(x: Tensor) -> bool:
+    """Whether x is numbers in CPU memory and nothing else: not a subclass, wrapper, lazy view or fake.
+
+    Only then its address may be used without the dispatcher.
+    """
+    if type(x) not in _PLAIN_TYPES:
+        return False
+    keys = torch._C._dispatch_keys(x)
+    return bool(keys == _KEYS or keys == _INFERENCE_KEYS)  # noqa: SIM109
+
+
+def has_values(x: Tensor) -> bool:
+    """Whether the values of x may be inspected at once: it is on the CPU, and nothing is traced or transformed."""
+    return no_modes() and is_plain(x)
+
+
+def cannot_be_saved(x: Tensor) -> bool:
+    """Whether autograd cannot save x: it was made in inference mode, which has ended."""
+    if torch.compiler.is_compiling():
+        return False
+    return x.is_inference() and not torch.is_inference_mode_enabled()
+
+
+def is_dtensor(x: object) -> bool:
+    """Whether x is a DTensor. Its module is not imported for that: it takes a second."""
+    return type(x) not in _PLAIN_TYPES and any(cls.__name__ == "DTensor" for cls in type(x).__mro__)
