@@ -1,4 +1,4 @@
-"""How an operator gets derivatives: kernels under the dispatcher's key Autograd, as torch's own formulas have them.
+"""How an operator gets derivatives: it registers a kernel for the dispatch key Autograd, as torch's operators do.
 
 ``torch.library.register_autograd`` has neither forward mode nor ``torch.func``, and an ``autograd.Function`` with a
 rule for forward mode cannot be compiled with ``fullgraph=True``. This file uses names that are private to torch.
@@ -10,10 +10,11 @@ from typing import Any
 
 import torch
 from torch import _VF, Tensor
-from torch._C import _functorch as functorch
 from torch._functorch.utils import enable_single_level_autograd_function
 from torch.autograd import forward_ad
 from torch.autograd.function import _SingleLevelFunction
+
+from torchdivergence._tensor_kinds import in_func_transform
 
 __all__ = [
     "SingleLevelFunction",
@@ -51,15 +52,18 @@ def below_autograd(operator: Any, *args: Any) -> Any:
 
 def apply_function(function: Any, *args: Any) -> Any:
     """Apply a function with derivatives at the level of ``torch.func`` at which the dispatcher is."""
-    if functorch.peek_interpreter_stack() is None:
+    if not in_func_transform():
         return function.apply(*args)
     with enable_single_level_autograd_function():
         return function.apply(*args)
 
 
 def lower_levels(operator: Any, *args: Any) -> Any:
-    """Call an operator in ``forward``, where torch has disabled all derivatives: those of lower levels are enabled."""
-    if functorch.peek_interpreter_stack() is None:
+    """Call an operator inside ``forward``, where torch disables all derivatives.
+
+    Nested ``torch.func`` transforms still need theirs: they are enabled again.
+    """
+    if not in_func_transform():
         return below_autograd(operator, *args)
     with torch.enable_grad(), forward_ad._set_fwd_grad_enabled(True):
         return below_autograd(operator, *args)
@@ -67,8 +71,8 @@ def lower_levels(operator: Any, *args: Any) -> Any:
 
 @contextmanager
 def jvp_levels() -> Iterator[bool]:
-    """Enable, in ``jvp``, the tangents of lower levels, which torch has disabled. Yields whether there are levels."""
-    if functorch.peek_interpreter_stack() is None:
+    """Enable tangents again inside ``jvp``, for outer ``torch.func`` transforms; yields whether there is one."""
+    if not in_func_transform():
         yield False
         return
     with forward_ad._set_fwd_grad_enabled(True):
@@ -85,7 +89,7 @@ def vjp(
     function: Callable[..., tuple[Tensor, ...]], tensors: Sequence[Tensor], cotangents: Sequence[Tensor | None]
 ) -> Sequence[Tensor | None]:
     """Gradients of ``sum(cotangents * function(*tensors))``, differentiable if a graph is wanted."""
-    if functorch.peek_interpreter_stack() is not None:  # the level at which the tensors were saved may have ended
+    if in_func_transform():  # the level at which the tensors were saved may have ended
         outputs, pull_back, *_ = torch.func.vjp(function, *tensors)
         full = (torch.zeros_like(x) if c is None else c for x, c in zip(outputs, cotangents, strict=True))
         found: Sequence[Tensor] = pull_back(tuple(full))

@@ -60,8 +60,9 @@ def use_backend(name: str) -> Iterator[None]:
 
     Args:
         name: ``"auto"`` takes, for each call, the fastest backend that supports the tensors and the divergence, and
-            falls back to the reference. ``"native"``, ``"triton"`` and ``"reference"`` take that backend alone: a call
-            that it does not support raises :class:`NotImplementedError`.
+            falls back to the reference. ``"native"``, ``"triton"`` and ``"reference"`` take that backend alone for
+            values: a call that it does not support raises :class:`NotImplementedError`. Gradients always come from the
+            reference.
 
     Raises:
         ValueError: There is no backend of this name.

@@ -5,7 +5,7 @@ from torch import Tensor
 from torch._C import _functorch as functorch
 from torch.autograd import forward_ad
 
-_PLAIN_TYPES = (Tensor, torch.nn.Parameter)
+PLAIN_TYPES = (Tensor, torch.nn.Parameter)
 
 with torch.inference_mode(False):
     _KEYS = torch._C._dispatch_keys(torch.empty(0, device="cpu"))
@@ -34,11 +34,11 @@ def in_func_transform() -> bool:
 
 
 def is_plain(x: Tensor) -> bool:
-    """Whether x is numbers in CPU memory and nothing else: not a subclass, wrapper, lazy view or fake.
+    """Whether x is numbers in CPU memory and nothing else, so that its address may be used without the dispatcher.
 
-    Only then its address may be used without the dispatcher.
+    A subclass, wrapper or fake is not plain, nor is a view with a pending negation or conjugation.
     """
-    if type(x) not in _PLAIN_TYPES:
+    if type(x) not in PLAIN_TYPES:
         return False
     keys = torch._C._dispatch_keys(x)
     return bool(keys == _KEYS or keys == _INFERENCE_KEYS)  # noqa: SIM109
@@ -56,6 +56,13 @@ def cannot_be_saved(x: Tensor) -> bool:
     return x.is_inference() and not torch.is_inference_mode_enabled()
 
 
+def may_skip_dispatcher(*tensors: Tensor) -> bool:
+    """Whether a kernel may be called without the dispatcher: no derivative, transform or tracer needs to see it."""
+    if not no_modes() or in_dual_level() or not all(map(is_plain, tensors)):
+        return False
+    return not (torch.is_grad_enabled() and any(x.requires_grad for x in tensors))
+
+
 def is_dtensor(x: object) -> bool:
     """Whether x is a DTensor. Its module is not imported for that: it takes a second."""
-    return type(x) not in _PLAIN_TYPES and any(cls.__name__ == "DTensor" for cls in type(x).__mro__)
+    return type(x) not in PLAIN_TYPES and any(cls.__name__ == "DTensor" for cls in type(x).__mro__)

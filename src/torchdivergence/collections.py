@@ -58,6 +58,26 @@ class DivergenceCollection(MetricCollection):
         super().add_metrics(metrics, *additional_metrics)
         self._join()
 
+    def __setitem__(self, name: str, metric: Metric) -> None:  # type: ignore[override]
+        """Add or replace a metric. The others keep their states."""
+        self._compute_groups_create_state_ref(copy=True)
+        super().__setitem__(name, metric)
+        self._forget_groups()
+        self._join()
+
+    def __delitem__(self, name: str) -> None:
+        """Remove a metric. The others keep their states."""
+        self._compute_groups_create_state_ref(copy=True)
+        super().__delitem__(name)
+        self._forget_groups()
+        self._join()
+
+    def _forget_groups(self) -> None:
+        # torchmetrics updates only the first of each group of equal metrics, which it found after the first batch
+        self._groups_checked = False
+        if self._enable_compute_groups:
+            self._init_compute_groups()
+
     def _join(self) -> SharedPass:
         """Make the present metrics share their passes. Raises if they do not fit together."""
         members: list[DivergenceMetric] = []

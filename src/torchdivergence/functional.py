@@ -182,8 +182,10 @@ def _evaluate(
 ) -> Tensor:
     key, q = spec.key(spec.check_parameter(parameter)), spec.second(p, q)
     if isinstance(temperature, Tensor):
-        p, q, temperature = apply_temperature(p, q, temperature, log_prob)
-    settings = check_settings(log_prob, reduction, dim, temperature, base, spec.has_log_unit)
+        p, q, number = apply_temperature(p, q, temperature, log_prob)
+    else:
+        number = temperature
+    settings = check_settings(log_prob, reduction, dim, number, base, spec.has_log_unit)
     rows = check_rows(p, q, weights, settings)
     values = row_divergence(rows.p, rows.q, settings.log_prob, settings.temperature, key)
     products = weighted(values, rows.weights)

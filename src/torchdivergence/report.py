@@ -214,7 +214,8 @@ class DivergenceReport(DictMetric):
 
     def keys(self) -> list[str]:
         """Names of the values. Those of targets are missing until this process has seen a target."""
-        with_target, _ = self._targets.counts(self._parts.split(self.current_state)["targets"])
+        state = self._parts.split(self.current_state)["targets"]
+        with_target = not state.is_meta and self._targets.counts(state)[0] > 0
         optional = {*self._statistics["targets"].names, *self._statistics["delta_p"].names}
         return [name for name in self._views if with_target or name not in optional]
 

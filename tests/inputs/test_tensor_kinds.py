@@ -122,7 +122,7 @@ def test_the_advice_of_an_error_works(kind: str) -> None:
 @pytest.mark.parametrize(
     ("make", "error", "text"),
     [
-        (lambda x: x.to("meta"), ValueError, r"metric is on cpu, but p and q are on meta: .*metric\.to\('meta'\)"),
+        (lambda x: x.to("meta"), TypeError, "on the device meta, which have no numbers"),
         (fake, TypeError, "cannot accumulate a FakeTensor"),
         (lambda x: TwoTensor(x.clone(), x.clone()), TypeError, "cannot accumulate a TwoTensor"),
     ],
@@ -140,6 +140,13 @@ def test_metrics_refuse_tensors_without_memory_and_lose_nothing(
     metric = metric.reset() or metric
     metric.update(P, Q)
     assert str(metric.compute()) == before
+
+
+@pytest.mark.parametrize("name", METRICS)
+def test_metrics_on_another_device_than_the_rows_are_refused_with_what_to_write(name: str) -> None:
+    metric = METRICS[name]().to("meta")
+    with pytest.raises(ValueError, match=r"metric is on meta, but p and q are on cpu: .*metric\.to\('cpu'\)"):
+        metric.update(P, Q)
 
 
 def test_metrics_refuse_updates_inside_transforms() -> None:

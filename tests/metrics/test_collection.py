@@ -15,7 +15,7 @@ from tests.support.collected_metrics import batches, separate_values, some_metri
 from tests.support.definitions import near
 from tests.support.divergences import DIVERGENCES
 from tests.support.helpers import COPIES, Reduction, assert_all_same, assert_same_bits, kl_after, pair
-from torchdivergence import DivergenceCollection, KLDivergence
+from torchdivergence import DivergenceCollection, KLDivergence, TotalVariationDistance
 
 
 @pytest.mark.parametrize("nan_policy", ["propagate", "omit"])
@@ -169,3 +169,22 @@ def test_all_divergences_stay_apart_in_a_plain_collection_after_equal_rows(reduc
     for name, divergence in zip(names, DIVERGENCES, strict=True):
         expected = divergence.function(*rows, True, reduction, **divergence.parameter)
         assert_same_bits(values[name], expected.flatten() if reduction == "none" else expected)
+
+
+def test_members_may_be_replaced_and_removed_and_the_others_go_on() -> None:
+    p, q = batches(1)[0][:2]
+    kl, tv = KLDivergence(log_prob=True), TotalVariationDistance(log_prob=True)
+    collection = DivergenceCollection({"a": KLDivergence(log_prob=True), "b": KLDivergence(log_prob=True, base=2)})
+    for _ in range(2):
+        collection.update(p, q)
+        kl.update(p, q)
+    collection["b"] = TotalVariationDistance(log_prob=True)
+    for metric in (collection, kl, tv):
+        metric.update(q, p)
+    assert collection.compute() == {"a": kl.compute(), "b": tv.compute()}
+    del collection["a"]
+    collection.update(p, q)
+    tv.update(p, q)
+    assert collection.compute() == {"b": tv.compute()}
+    with pytest.raises(ValueError, match="the same log_prob"):
+        collection["c"] = KLDivergence()

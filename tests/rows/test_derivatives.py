@@ -433,3 +433,27 @@ def test_weights_from_inference_mode_serve_sides_that_need_gradients() -> None:
     KL.function(p, q, True, weights=weights).backward()
     (expected,) = torch.autograd.grad(KL.function(p, q, True, weights=weights.clone()), q)
     assert_equal(q.grad, expected)
+
+
+@pytest.mark.parametrize("bad", [-inf, math.nan], ids=["masked classes", "an ignored row"])
+def test_a_learned_temperature_ignores_logits_that_are_not_finite(bad: float) -> None:
+    p, q = LOGITS.rows()
+    weights = torch.ones(len(p), dtype=torch.float64)
+    if bad == -inf:
+        p[:, 0] = q[:, 0] = bad
+    else:
+        p[1], weights[1] = bad, 0.0
+
+    def value(temperature: Any) -> Tensor:
+        return KL.function(p, q, True, temperature=temperature, weights=weights)
+
+    temperature = torch.tensor(2.0, dtype=torch.float64, requires_grad=True)
+    assert value(temperature) == value(2.0)  # the bits of a number
+    assert torch.autograd.gradcheck(value, (temperature,), check_forward_ad=True)
+    assert torch.autograd.gradgradcheck(value, (temperature,))
+
+
+@pytest.mark.parametrize("number", [-2.0, 0.0, math.nan])
+def test_a_learned_temperature_out_of_range_is_refused(number: float) -> None:
+    with pytest.raises(ValueError, match="temperature must be above 0"):
+        KL.function(*LOGITS.rows(), True, temperature=torch.tensor(number, requires_grad=True))

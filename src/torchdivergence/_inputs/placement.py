@@ -6,9 +6,7 @@ import torch
 from torch import Tensor
 
 from torchdivergence._inputs.tensors import Rows
-from torchdivergence._tensor_kinds import in_func_transform, is_dtensor
-
-_PLAIN = Tensor, torch.nn.Parameter
+from torchdivergence._tensor_kinds import PLAIN_TYPES, in_func_transform, is_dtensor
 
 
 def own_rows(rows: Rows, device: torch.device, target: Tensor | None = None) -> tuple[Rows, Tensor | None]:
@@ -27,6 +25,8 @@ def own_rows(rows: Rows, device: torch.device, target: Tensor | None = None) -> 
     if is_dtensor(rows.p):
         rows, target = _local_rows(rows, target)
     p, q = _in_memory("p", rows.p), _in_memory("q", rows.q)
+    if p.is_meta:
+        raise TypeError("a metric cannot accumulate tensors on the device meta, which have no numbers.")
     weights = rows.weights if rows.weights is None else _in_memory("weights", rows.weights)
     target = target if target is None else _in_memory("target", target)
     if p.device != device:
@@ -38,9 +38,9 @@ def own_rows(rows: Rows, device: torch.device, target: Tensor | None = None) -> 
 
 
 def _in_memory(name: str, x: Tensor) -> Tensor:
-    if type(x) in _PLAIN:
+    if type(x) in PLAIN_TYPES:
         return x
-    if isinstance(x, Tensor) and type(x).__torch_dispatch__ is Tensor.__torch_dispatch__:
+    if type(x).__torch_dispatch__ is Tensor.__torch_dispatch__:
         return x.as_subclass(Tensor)
     raise TypeError(
         f"a metric cannot accumulate a {type(x).__name__} ({name}): pass a plain tensor, or use the function of the "

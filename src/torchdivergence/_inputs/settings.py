@@ -36,7 +36,7 @@ def check_settings(
         )
     name = "none" if reduction is None else reduction
     _check_choice("reduction", name, ("mean", "batchmean", "sum", "none"))
-    flags = _check_log_prob(log_prob)
+    flags = check_log_prob(log_prob)
     log_base = 1.0 if base is None else math.log(check_parameter("base", base, 1, math.inf))
     return Settings(flags, name, _check_dim(dim), _check_temperature(temperature, flags), log_base)
 
@@ -105,7 +105,8 @@ def check_nan_policy(nan_policy: NanPolicy) -> NanPolicy:
     return nan_policy
 
 
-def _check_log_prob(log_prob: LogProb) -> tuple[bool, bool]:
+def check_log_prob(log_prob: LogProb) -> tuple[bool, bool]:
+    """A flag for p and one for q."""
     match log_prob:
         case bool():
             return log_prob, log_prob

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from torchdivergence._inputs.settings import Dim, LogProb, Settings
+from torchdivergence._inputs.settings import Dim, LogProb, Settings, check_log_prob
 from torchdivergence._tensor_kinds import cannot_be_saved, has_values, in_dual_level, is_dtensor
 
 _FLOATS = torch.float64, torch.float32, torch.bfloat16, torch.float16
@@ -33,7 +33,8 @@ class Rows(NamedTuple):
 
 def check_rows(p: Tensor, q: Tensor, weights: Tensor | None, settings: Settings) -> Rows:
     """Views of p and q with the classes last, and of the weights expanded to the batch shape."""
-    _refuse_indices(p, q, settings.dim)
+    if isinstance(p, Tensor) and isinstance(q, Tensor) and not (p.is_nested or q.is_nested):
+        _refuse_indices(p, q, settings.dim)
     for name, values, is_log in zip("pq", (p, q), settings.log_prob, strict=True):
         check_side(name, values, is_log)
     if p.shape != q.shape:
@@ -46,26 +47,47 @@ def check_rows(p: Tensor, q: Tensor, weights: Tensor | None, settings: Settings)
             f"p and q must both be DTensors, but {plain} is none: use torch.distributed.tensor.distribute_tensor("
             f"{plain}, {placed}.device_mesh, {placed}.placements), or {placed}.full_tensor()."
         )
-    p, q = classes_last(p, settings.dim), classes_last(q, settings.dim)
+    given, p, q = p, classes_last(p, settings.dim), classes_last(q, settings.dim)
     if p.shape[-1] == 0:
-        raise ValueError(f"p and q must have at least one class, but dimension {settings.dim} of {shape(p)} is empty.")
+        raise ValueError(
+            f"p and q must have at least one class, but dimension {settings.dim} of {shape(given)} is empty."
+        )
     return Rows(p, q, None if weights is None else _check_weights(weights, p))
 
 
 def apply_temperature(p: Tensor, q: Tensor, temperature: Tensor, log_prob: LogProb) -> tuple[Tensor, Tensor, float]:
-    """The temperature as a number; or if it needs derivatives, logits in float64 divided by it, and 1.
+    """Logits and a number that have the value and the derivatives of a tensor temperature.
 
     Raises:
-        ValueError: The temperature has several elements, or p or q is not passed as logits.
+        ValueError: The temperature has several elements, is on another device, or p or q is not passed as logits.
     """
     if temperature.numel() != 1:
         raise ValueError(f"temperature must be a single number, but is a tensor of shape {shape(temperature)}.")
-    if has_values(temperature) and not temperature.requires_grad and not in_dual_level():
+    known = has_values(temperature)
+    if known and not temperature.requires_grad and not in_dual_level():
         return p, q, float(temperature)
-    if log_prob is not True:
-        raise ValueError(f"a temperature divides logits, so log_prob must be True, but got {log_prob!r}.")
-    temperature = temperature.reshape(())
-    return p.double() / temperature, q.double() / temperature, 1.0
+    flags = check_log_prob(log_prob)
+    for name, x, is_log in zip("pq", (p, q), flags, strict=True):
+        check_side(name, x, is_log)
+        if not is_log:
+            raise ValueError(f"a temperature divides logits, but log_prob={log_prob!r}: {name} is none.")
+        if x.device != temperature.device:
+            raise ValueError(
+                f"temperature must be on the device of {name}, {x.device}, but is on {temperature.device}."
+            )
+    temperature = temperature.reshape(()).double()
+    if not known:
+        return _scaled(p, 1 / temperature), _scaled(q, 1 / temperature), 1.0
+    number = float(temperature.detach())
+    unit = number / temperature  # exactly 1, with the derivatives of number / temperature
+    return _scaled(p, unit), _scaled(q, unit), number
+
+
+def _scaled(x: Tensor, factor: Tensor) -> Tensor:
+    """Logits times a factor. Infinite and invalid ones stay as they are and have no derivatives."""
+    x = x.clone().double() if cannot_be_saved(x) else x.double()
+    finite = x.isfinite()
+    return torch.where(finite, x.masked_fill(~finite, 0.0) * factor, x)
 
 
 def classes_last(x: Tensor, dim: Dim) -> Tensor:
@@ -98,7 +120,7 @@ def _hint(p: Tensor, q: Tensor) -> str:
 
 def _refuse_indices(p: Tensor, q: Tensor, dim: Dim) -> None:
     """Raise if p or q holds indices of classes; integers of the right shape are counts."""
-    if not isinstance(p, Tensor) or not isinstance(q, Tensor) or p.shape == q.shape or isinstance(dim, tuple):
+    if p.shape == q.shape or isinstance(dim, tuple):
         return
     for name, x, name_of_other, other in (("p", p, "q", q), ("q", q, "p", p)):
         whole = x.dtype in _INTEGERS and -other.dim() <= dim < other.dim() and other.shape[dim]
@@ -125,12 +147,7 @@ def clip_classes(p: Tensor, q: Tensor, num_classes: int | None) -> tuple[Tensor,
 
 def check_target(target: Tensor, p: Tensor, ignore_index: int) -> None:
     """Raise unless target holds an index of a class, or ``ignore_index``, for each row of p (classes last)."""
-    if (
-        not isinstance(target, Tensor)
-        or target.is_floating_point()
-        or target.is_complex()
-        or target.dtype == torch.bool
-    ):
+    if not isinstance(target, Tensor) or target.is_floating_point() or target.dtype not in _INTEGERS:
         found = target.dtype if isinstance(target, Tensor) else type(target).__name__
         raise TypeError(f"target must be a tensor of integers, the index of a class for each row, but got {found}.")
     if target.shape != p.shape[:-1]:
@@ -178,6 +195,10 @@ def check_side(name: str, values: Tensor, is_log: bool) -> None:
 
 def _tensor_of(name: str, value: object) -> str:
     """How to get a tensor from what was passed."""
+    if value is None:
+        return f"{name} is missing"
+    if isinstance(value, bool):
+        return "the second argument is q; write log_prob=True"
     if isinstance(value, Mapping):
         return f'use the tensor in it, such as {name}["logits"]'
     if hasattr(value, "logits"):
@@ -195,6 +216,13 @@ def _check_weights(weights: Tensor, p: Tensor) -> Tensor:
         raise TypeError(f"weights must be a tensor, but got {type(weights).__name__}: use torch.as_tensor(weights).")
     if weights.is_complex():
         raise TypeError(f"weights must be bool, integer or floating point, but their dtype is {weights.dtype}.")
+    if weights.layout != torch.strided or weights.is_nested:
+        raise TypeError("weights must be a dense tensor: use weights.to_dense().")
+    if is_dtensor(weights) != is_dtensor(p):
+        raise ValueError(
+            "weights and p must both be DTensors, or none of them: use torch.distributed.tensor.distribute_tensor("
+            "weights, p.device_mesh, placements), or weights.full_tensor()."
+        )
     if weights.device != p.device:
         raise ValueError(f"weights must be on the device of p, {p.device}, but are on {weights.device}.")
     values = weights.to(torch.float64)

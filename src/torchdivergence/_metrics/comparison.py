@@ -20,7 +20,10 @@ class Comparison(CompositionalMetric):
 
 
 class ComparableMetric(Metric):
-    """A metric whose comparisons have no truth value, and which a scripted module may hold."""
+    """A metric whose order comparisons have no truth value, and which a scripted module may hold.
+
+    ``==`` and ``!=`` are torchmetrics' own: ``in`` needs their truth value.
+    """
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)

@@ -40,9 +40,9 @@ class RowEvaluator:
         self.given = {
             "log_prob": log_prob,
             "reduction": reduction,
-            "dim": dim,
-            "temperature": temperature,
-            "base": base,
+            "dim": self.settings.dim,
+            "temperature": self.settings.temperature,
+            "base": base if base is None or isinstance(base, int) else float(base),
         }
         self.nan_policy = check_nan_policy(nan_policy)
         self._sanity = InputSanityCheck()

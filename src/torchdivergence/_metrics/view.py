@@ -71,7 +71,7 @@ class MetricView(ComparableMetric):
         return f"{type(self).__name__}({self._parent.describe_value(self.name)})"
 
     def __lt__(self, other: Any) -> Any:
-        """Compare the computed number; with another metric this is a metric, as in torchmetrics."""
+        """Compare the computed numbers; with a metric of another kind this is a metric, as in torchmetrics."""
         return self._compared(operator.lt, other)
 
     def __le__(self, other: Any) -> Any:
@@ -97,6 +97,8 @@ class MetricView(ComparableMetric):
     __hash__ = Metric.__hash__
 
     def _compared(self, compare: Callable[[Any, Any], Any], other: Any) -> Any:
+        if isinstance(other, MetricView):
+            other = other.compute()
         if isinstance(other, Metric):
             return Comparison(getattr(torch, compare.__name__), self, other)
         return bool(compare(self.compute(), other))

@@ -8,12 +8,11 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from torchdivergence._autograd import needs_gradient
 from torchdivergence._divergences import by_key
-from torchdivergence._rows import derivatives as derivatives
+from torchdivergence._rows import derivatives as derivatives  # registers kernels
 from torchdivergence._rows.operators import ROW_DIVERGENCE, ROW_DIVERGENCES, evaluate
 from torchdivergence._rows.transforms import register_shardings
-from torchdivergence._tensor_kinds import in_dual_level, is_dtensor, is_plain, no_modes
+from torchdivergence._tensor_kinds import is_dtensor, is_plain, may_skip_dispatcher, no_modes
 
 
 def row_divergence(p: Tensor, q: Tensor, log_prob: tuple[bool, bool], temperature: float, key: str) -> Tensor:
@@ -29,8 +28,9 @@ def row_divergence(p: Tensor, q: Tensor, log_prob: tuple[bool, bool], temperatur
     Raises:
         NotImplementedError: A backend was chosen that does not support the divergence or the tensors.
     """
-    if _direct(p, q):
+    if may_skip_dispatcher(p, q):
         return evaluate(p, q, log_prob, temperature, (by_key(key),))[0]
+    _prepare(p)
     return ROW_DIVERGENCE(p, q, *log_prob, temperature, key)  # type: ignore[no-any-return]
 
 
@@ -42,14 +42,6 @@ def row_divergences(
         return evaluate(p, q, log_prob, temperature, [by_key(key) for key in keys])
     _prepare(p)
     return ROW_DIVERGENCES(p, q, *log_prob, temperature, len(keys), " ".join(keys)).unbind()  # type: ignore[no-any-return]
-
-
-def _direct(p: Tensor, q: Tensor) -> bool:
-    """Whether the kernel may be called without the dispatcher: nothing could notice the difference."""
-    if no_modes() and is_plain(p) and is_plain(q):
-        return not needs_gradient(p, q) and not in_dual_level()
-    _prepare(p)
-    return False
 
 
 def _prepare(p: Tensor) -> None:

@@ -22,7 +22,7 @@ from torchdivergence._autograd import (
     needs_gradient,
 )
 from torchdivergence._states.superaccumulator import accumulate_, read, zeros
-from torchdivergence._tensor_kinds import in_dual_level, is_dtensor, is_plain, no_modes
+from torchdivergence._tensor_kinds import is_dtensor, may_skip_dispatcher
 
 _LIBRARY = Library("torchdivergence", "FRAGMENT")
 _LIBRARY.define("exact_sum(Tensor values) -> Tensor", tags=(torch.Tag.pt2_compliant_tag,))
@@ -31,7 +31,7 @@ _EXACT_SUM = torch.ops.torchdivergence.exact_sum.default
 
 def exact_sum(values: Tensor) -> Tensor:
     """The sum of float64 numbers, each >= 0 or NaN: the nearest float64, or NaN if there is a NaN."""
-    if no_modes() and is_plain(values) and not needs_gradient(values) and not in_dual_level():
+    if may_skip_dispatcher(values):
         return _kernel(values)
     if not torch.compiler.is_compiling() and is_dtensor(values):
         _register_sharding()
