@@ -235,7 +235,7 @@ def main(given: Sequence[str] | None = None) -> None:
     reports = {name: compare(reference, make(), sequences, options.batch, name) for name, make in makers.items()}
     for name, report in reports.items():
         print(f"\n{name}\n{'=' * len(name)}\n{report}")
-    print("\nSide by side, ± the standard error if sequences are independent of each other\n")
+    print("\nSide by side; ± is the standard error clustered by sequence\n")
     print(f"{side_by_side(reports)}\n{noise_floor(reports)}")
     plot(reports, options.output)
 

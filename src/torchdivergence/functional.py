@@ -14,7 +14,8 @@ from torchdivergence._divergences import SPECS, DivergenceSpec
 from torchdivergence._divergences.docs import function_doc
 from torchdivergence._inputs.names import refuse_other_names
 from torchdivergence._inputs.settings import Dim, LogProb, Reduction, check_settings
-from torchdivergence._inputs.tensors import apply_temperature, check_rows
+from torchdivergence._inputs.temperature import apply_temperature
+from torchdivergence._inputs.tensors import check_rows
 from torchdivergence._rows import row_divergence
 from torchdivergence._states.exact_sum import exact_sum
 from torchdivergence._states.part import weighted

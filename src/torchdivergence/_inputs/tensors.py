@@ -4,15 +4,15 @@ Checked tensors come back as views with the classes last; nothing is copied. Val
 another device that would make the caller wait.
 """
 
-import math
 from collections.abc import Mapping
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from torchdivergence._inputs.settings import Dim, LogProb, Settings, check_log_prob
-from torchdivergence._tensor_kinds import cannot_be_saved, has_values, in_dual_level, is_dtensor
+from torchdivergence._inputs.settings import Dim, Settings
+from torchdivergence._inputs.weights import check_weights
+from torchdivergence._tensor_kinds import has_values, is_dtensor
 
 _FLOATS = torch.float64, torch.float32, torch.bfloat16, torch.float16
 _INTEGERS = torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8
@@ -52,42 +52,7 @@ def check_rows(p: Tensor, q: Tensor, weights: Tensor | None, settings: Settings)
         raise ValueError(
             f"p and q must have at least one class, but dimension {settings.dim} of {shape(given)} is empty."
         )
-    return Rows(p, q, None if weights is None else _check_weights(weights, p))
-
-
-def apply_temperature(p: Tensor, q: Tensor, temperature: Tensor, log_prob: LogProb) -> tuple[Tensor, Tensor, float]:
-    """Logits and a number that have the value and the derivatives of a tensor temperature.
-
-    Raises:
-        ValueError: The temperature has several elements, is on another device, or p or q is not passed as logits.
-    """
-    if temperature.numel() != 1:
-        raise ValueError(f"temperature must be a single number, but is a tensor of shape {shape(temperature)}.")
-    known = has_values(temperature)
-    if known and not temperature.requires_grad and not in_dual_level():
-        return p, q, float(temperature)
-    flags = check_log_prob(log_prob)
-    for name, x, is_log in zip("pq", (p, q), flags, strict=True):
-        check_side(name, x, is_log)
-        if not is_log:
-            raise ValueError(f"a temperature divides logits, but log_prob={log_prob!r}: {name} is none.")
-        if x.device != temperature.device:
-            raise ValueError(
-                f"temperature must be on the device of {name}, {x.device}, but is on {temperature.device}."
-            )
-    temperature = temperature.reshape(()).double()
-    if not known:
-        return _scaled(p, 1 / temperature), _scaled(q, 1 / temperature), 1.0
-    number = float(temperature.detach())
-    unit = number / temperature  # exactly 1, with the derivatives of number / temperature
-    return _scaled(p, unit), _scaled(q, unit), number
-
-
-def _scaled(x: Tensor, factor: Tensor) -> Tensor:
-    """Logits times a factor. Infinite and invalid ones stay as they are and have no derivatives."""
-    x = x.clone().double() if cannot_be_saved(x) else x.double()
-    finite = x.isfinite()
-    return torch.where(finite, x.masked_fill(~finite, 0.0) * factor, x)
+    return Rows(p, q, None if weights is None else check_weights(weights, p))
 
 
 def classes_last(x: Tensor, dim: Dim) -> Tensor:
@@ -208,55 +173,6 @@ def _tensor_of(name: str, value: object) -> str:
     if isinstance(value, list) and value and all(isinstance(x, Tensor) for x in value):
         return f"use torch.stack({name}) for tensors of equal shape, or torch.cat({name})"
     return f"use torch.as_tensor({name})"
-
-
-def _check_weights(weights: Tensor, p: Tensor) -> Tensor:
-    """The weights in float64, expanded to the batch shape of p (whose classes are last)."""
-    if not isinstance(weights, Tensor):
-        raise TypeError(f"weights must be a tensor, but got {type(weights).__name__}: use torch.as_tensor(weights).")
-    if weights.is_complex():
-        raise TypeError(f"weights must be bool, integer or floating point, but their dtype is {weights.dtype}.")
-    if weights.layout != torch.strided or weights.is_nested:
-        raise TypeError("weights must be a dense tensor: use weights.to_dense().")
-    if is_dtensor(weights) != is_dtensor(p):
-        raise ValueError(
-            "weights and p must both be DTensors, or none of them: use torch.distributed.tensor.distribute_tensor("
-            "weights, p.device_mesh, placements), or weights.full_tensor()."
-        )
-    if weights.device != p.device:
-        raise ValueError(f"weights must be on the device of p, {p.device}, but are on {weights.device}.")
-    values = weights.to(torch.float64)
-    if cannot_be_saved(values):
-        values = values.clone()
-    try:
-        expanded = values.expand(p.shape[:-1])
-    except RuntimeError:
-        raise ValueError(
-            f"weights must broadcast to the batch shape {tuple(p.shape[:-1])} (the shape of p without its class "
-            f"dimension), but are {shape(weights)}. {_weights_hint(weights, p)}"
-        ) from None
-    if weights.dtype == torch.bool:
-        return expanded
-    valid = (values >= 0) & (values < math.inf)
-    if not has_values(weights):
-        return expanded.masked_fill(~valid, math.nan)  # the row is invalid, which compute() handles
-    if not valid.all():
-        worst, number = values[~valid][0].item(), int((~valid).sum())
-        raise ValueError(
-            f"weights must be finite and not negative, but {number} of them are not, for example {worst}: use weight 0 "
-            "for rows that are to be ignored."
-        )
-    return expanded
-
-
-def _weights_hint(weights: Tensor, p: Tensor) -> str:
-    """How weights that do not broadcast may be mended."""
-    if weights.ndim == p.ndim and weights.shape[-1] == 1:
-        return "They have a dimension for the classes, which weights of rows lack: weights.squeeze(-1)."
-    if weights.ndim < p.ndim - 1 and weights.shape == p.shape[: weights.ndim]:
-        index = [":"] * weights.ndim + ["None"] * (p.ndim - 1 - weights.ndim)
-        return f"Weights of items need a dimension for each other batch dimension: weights[{', '.join(index)}]."
-    return "A weight belongs to a row, not to a class."
 
 
 def shape(values: Tensor) -> str:
