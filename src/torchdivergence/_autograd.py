@@ -23,18 +23,12 @@ __all__ = [
     "has_tangent",
     "jvp_levels",
     "lower_levels",
-    "needs_gradient",
     "primal",
     "vjp",
 ]
 
 SingleLevelFunction: Any = _SingleLevelFunction
 """An ``autograd.Function`` for the level of ``torch.func`` at which the dispatcher is."""
-
-
-def needs_gradient(*tensors: Tensor) -> bool:
-    """Whether a backward pass may ask for gradients of some of the tensors."""
-    return torch.is_grad_enabled() and any(x.requires_grad for x in tensors)
 
 
 def has_tangent(*tensors: Tensor) -> bool:

@@ -23,6 +23,11 @@ def no_modes() -> bool:
     return bool(active == _NO_MODES or active == _INFERENCE_MODE)  # noqa: SIM109 - they have no hash
 
 
+def needs_gradient(*tensors: Tensor) -> bool:
+    """Whether a backward pass may ask for gradients of some of the tensors."""
+    return torch.is_grad_enabled() and any(x.requires_grad for x in tensors)
+
+
 def in_dual_level() -> bool:
     """Whether tensors may carry tangents of forward-mode differentiation, outside ``torch.func``."""
     return forward_ad._current_level >= 0
@@ -60,7 +65,7 @@ def may_skip_dispatcher(*tensors: Tensor) -> bool:
     """Whether a kernel may be called without the dispatcher: no derivative, transform or tracer needs to see it."""
     if not no_modes() or in_dual_level() or not all(map(is_plain, tensors)):
         return False
-    return not (torch.is_grad_enabled() and any(x.requires_grad for x in tensors))
+    return not needs_gradient(*tensors)
 
 
 def is_dtensor(x: object) -> bool:

@@ -14,7 +14,6 @@ from torchdivergence._autograd import (
     has_tangent,
     jvp_levels,
     lower_levels,
-    needs_gradient,
     primal,
     vjp,
 )
@@ -27,6 +26,7 @@ from torchdivergence._rows.operators import (
     sides_code,
     wanted_sides,
 )
+from torchdivergence._tensor_kinds import needs_gradient
 
 _Grads = tuple[Tensor | None, ...]
 

@@ -19,10 +19,9 @@ from torchdivergence._autograd import (
     has_tangent,
     jvp_levels,
     lower_levels,
-    needs_gradient,
 )
 from torchdivergence._states.superaccumulator import accumulate_, read, zeros
-from torchdivergence._tensor_kinds import is_dtensor, may_skip_dispatcher
+from torchdivergence._tensor_kinds import is_dtensor, may_skip_dispatcher, needs_gradient
 
 _LIBRARY = Library("torchdivergence", "FRAGMENT")
 _LIBRARY.define("exact_sum(Tensor values) -> Tensor", tags=(torch.Tag.pt2_compliant_tag,))
@@ -70,10 +69,8 @@ def _autograd(values: Tensor) -> Any:
     return below_autograd(_EXACT_SUM, values)
 
 
-def _vmap(info: Any, in_dims: Any, values: Tensor) -> tuple[Tensor, int]:
-    (dim,) = in_dims
-    rows = values.expand(info.batch_size, *values.shape) if dim is None else values.movedim(dim, 0)
-    return torch.stack([_EXACT_SUM(row) for row in rows.unbind()]), 0
+def _vmap(info: Any, in_dims: Any, values: Tensor) -> tuple[Tensor, int]:  # noqa: ARG001
+    return torch.stack([_EXACT_SUM(row) for row in values.unbind(in_dims[0])]), 0
 
 
 _LIBRARY.impl("exact_sum", _kernel, "CompositeExplicitAutograd")

@@ -62,9 +62,9 @@ def units_of(number: int) -> int:
     return number * _UNIT
 
 
-def zeros(device: torch.device | None = None) -> Tensor:
+def zeros() -> Tensor:
     """An empty accumulator."""
-    return torch.zeros(WIDTH, dtype=torch.int64, device=device or "cpu")
+    return torch.zeros(WIDTH, dtype=torch.int64, device="cpu")
 
 
 def accumulate_(accumulators: Tensor, values: Tensor) -> None:
