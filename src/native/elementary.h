@@ -42,42 +42,42 @@ typedef struct {
 /* exp(x) in scaled form for x <= 0. From MIN_EXP_ARGUMENT down it is 0. */
 INLINE ScaledExp scaled_exp(double x) {
     double clamped = x < MIN_EXP_ARGUMENT ? MIN_EXP_ARGUMENT : x;
-    double shifted = clamped * LOG2E + (ROUND_TO_INTEGER + 1023);
+    double shifted = fma(clamped, LOG2E, ROUND_TO_INTEGER + 1023);
     double k = shifted - (ROUND_TO_INTEGER + 1023);
-    double r = (clamped - k * LN2_HIGH) - k * LN2_LOW;
+    double r = fma(-k, LN2_LOW, fma(-k, LN2_HIGH, clamped));
     double series = 2.5100375924709716851e-8;
-    series = series * r + 2.7620075999810651055e-7;
-    series = series * r + 2.755726848011633485e-6;
-    series = series * r + 2.4801521322116824174e-5;
-    series = series * r + 1.98412698630406699e-4;
-    series = series * r + 1.388888891719688114e-3;
-    series = series * r + 8.3333333333300644245e-3;
-    series = series * r + 4.1666666666624161578e-2;
-    series = series * r + 0.16666666666666667452;
-    series = series * r + 0.50000000000000010211;
+    series = fma(series, r, 2.7620075999810651055e-7);
+    series = fma(series, r, 2.755726848011633485e-6);
+    series = fma(series, r, 2.4801521322116824174e-5);
+    series = fma(series, r, 1.98412698630406699e-4);
+    series = fma(series, r, 1.388888891719688114e-3);
+    series = fma(series, r, 8.3333333333300644245e-3);
+    series = fma(series, r, 4.1666666666624161578e-2);
+    series = fma(series, r, 0.16666666666666667452);
+    series = fma(series, r, 0.50000000000000010211);
     double scale = from_bits(to_bits(shifted) << 52);
-    return (ScaledExp){x <= MIN_EXP_ARGUMENT ? 0.0 : scale, r + r * r * series};
+    return (ScaledExp){x <= MIN_EXP_ARGUMENT ? 0.0 : scale, fma(r * r, series, r)};
 }
 
-INLINE double exp_of(ScaledExp e) { return e.scale + e.scale * e.expm1_r; }
+INLINE double exp_of(ScaledExp e) { return fma(e.scale, e.expm1_r, e.scale); }
 
-INLINE double expm1_of(ScaledExp e) { return e.scale * e.expm1_r + (e.scale - 1); }
+INLINE double expm1_of(ScaledExp e) { return fma(e.scale, e.expm1_r, e.scale - 1); }
 
 /* log(x + tail) for a normal x > 0 and a tail below the rounding error of x. */
 INLINE double log_normal(double x, double tail) {
     uint64_t bits = to_bits(x), bias = 1024;
     uint64_t k = (bits - to_bits(SQRT_HALF) + (bias << 52)) >> 52; /* x = 2**(k - bias) m, sqrt(1/2) <= m < sqrt(2) */
     double exponent = from_bits(k | to_bits(0x1p52)) - (0x1p52 + 1024);
-    double f = from_bits(bits - ((k - bias) << 52)) - 1 + tail * from_bits((k < 2047 ? 2047 - k : 0) << 52);
+    double f = fma(tail, from_bits((k < 2047 ? 2047 - k : 0) << 52), from_bits(bits - ((k - bias) << 52)) - 1);
     double s = f / (2 + f), z = s * s;
     double series = 0.14616450979552108635;
-    series = series * z + 0.15331721495826012175;
-    series = series * z + 0.18182889128412458405;
-    series = series * z + 0.22222211134751835456;
-    series = series * z + 0.28571428625975749835;
-    series = series * z + 0.39999999999899503906;
-    series = series * z + 0.66666666666666696862;
-    return exponent * LN2_HIGH + (exponent * LN2_LOW + (2 * s + s * z * series));
+    series = fma(series, z, 0.15331721495826012175);
+    series = fma(series, z, 0.18182889128412458405);
+    series = fma(series, z, 0.22222211134751835456);
+    series = fma(series, z, 0.28571428625975749835);
+    series = fma(series, z, 0.39999999999899503906);
+    series = fma(series, z, 0.66666666666666696862);
+    return fma(exponent, LN2_HIGH, fma(exponent, LN2_LOW, fma(s * z, series, 2 * s)));
 }
 
 /* log(x) for every x: -inf at 0, NaN below 0, and inf and NaN for themselves. */

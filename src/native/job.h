@@ -3,6 +3,7 @@
 #ifndef TORCHDIVERGENCE_JOB_H
 #define TORCHDIVERGENCE_JOB_H
 
+#include <fenv.h>
 #include <stdatomic.h>
 #include <stdint.h>
 
@@ -13,13 +14,6 @@ enum {
     MAX_THREADS = 1024, /* a larger number asked for is reduced to this */
     MIN_GRAIN = 1 << 14 /* the classes for which waking a thread pays off */
 };
-
-/* One binary for every x86-64: the loader picks the code for the widest vectors that the machine has. */
-#if defined(__x86_64__) && defined(__GLIBC__) && !defined(__clang__) && __GNUC__ >= 12 && !defined(__SANITIZE_ADDRESS__)
-#define MULTIVERSIONED __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
-#else
-#define MULTIVERSIONED
-#endif
 
 /* A tensor [*batch, classes] whose classes are adjacent. */
 typedef struct {
@@ -32,7 +26,7 @@ typedef struct {
     Tensor p, q;
     int64_t batch[MAX_DIMS], rows, classes;
     int dims;
-    double inv_temperature;
+    double temperature;
     TermRequest requests[MAX_TERMS];
     int count;          /* of the requests */
     double *out;        /* [count, rows] */
@@ -51,38 +45,72 @@ INLINE Operand operand_of_row(const Tensor *tensor, const Job *job, int64_t row)
     return operand;
 }
 
-MULTIVERSIONED static void rows_range(Job *job, int64_t first, int64_t last) {
+INLINE void rows_range(Job *job, int64_t first, int64_t last) {
+    double inv_temperature = 1 / job->temperature;
     for (int64_t row = first; row < last; row++) {
         Operand p = operand_of_row(&job->p, job, row), q = operand_of_row(&job->q, job, row);
         double *out = job->out + row;
-        if (job->inv_temperature == 1) /* as a constant, it saves the multiplications */
+        if (inv_temperature == 1) /* as a constant, it saves the multiplications */
             row_term_sums(p, q, job->classes, 1, job->requests, job->count, out, job->rows);
         else
-            row_term_sums(p, q, job->classes, job->inv_temperature, job->requests, job->count, out, job->rows);
+            row_term_sums(p, q, job->classes, inv_temperature, job->requests, job->count, out, job->rows);
     }
 }
 
-static inline void worker(Job *job) {
+/* Takes rows until none is left. The thread computes in the default floating-point mode: rounding to nearest, and
+   subnormal numbers are numbers, even if another library has told this thread to take them for 0. */
+INLINE void take_rows(Job *job) {
+    fenv_t mode;
+    fegetenv(&mode);
+    fesetenv(FE_DFL_ENV);
     int64_t first;
     while ((first = atomic_fetch_add(&job->next, job->grain_size)) < job->rows) {
         int64_t rest = job->rows - first;
         rows_range(job, first, first + (rest < job->grain_size ? rest : job->grain_size));
     }
+    fesetenv(&mode);
 }
 
-/* Runs a job on at most so many threads. The OpenMP pool is that of torch, if both use the same OpenMP library. */
+#ifdef __x86_64__
+
+/* One binary for every x86-64 with fused multiply-add: the code for the widest vectors that the machine has. */
+__attribute__((target("avx2,fma"))) static void take_rows_avx2(void *job) { take_rows(job); }
+__attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx2,fma"))) static void take_rows_avx512(void *job) {
+    take_rows(job);
+}
+
+#define SUPPORTS __builtin_cpu_supports
+static inline int is_supported_machine(void) { return SUPPORTS("avx2") && SUPPORTS("fma"); }
+static inline int has_avx512(void) {
+    return SUPPORTS("avx512f") && SUPPORTS("avx512bw") && SUPPORTS("avx512dq") && SUPPORTS("avx512vl");
+}
+#undef SUPPORTS
+
+static void worker(void *job) { (has_avx512() ? take_rows_avx512 : take_rows_avx2)(job); }
+
+#else
+
+static inline int is_supported_machine(void) { return 1; }
+static void worker(void *job) { take_rows(job); }
+
+#endif
+
+/* The parallel loop of an OpenMP runtime: GNU's, or another one, which then has this function too. It is called by name,
+   without a runtime of our own: torch has loaded one, and shares its threads with us. Null if there is none. */
+extern void GOMP_parallel(void (*function)(void *), void *argument, unsigned threads, unsigned flags)
+    __attribute__((weak));
+
+/* Runs a job on at most so many threads. */
 static inline void parallel_rows(Job *job, int threads) {
     job->grain_size = 1 + MIN_GRAIN / job->classes;
     atomic_init(&job->next, 0);
     int64_t grains = (job->rows - 1) / job->grain_size + 1;
     if (threads > MAX_THREADS) threads = MAX_THREADS;
     if (grains < threads) threads = (int)grains;
-    if (threads < 2) {
+    if (threads > 1 && GOMP_parallel)
+        GOMP_parallel(worker, job, (unsigned)threads, 0);
+    else
         worker(job);
-        return;
-    }
-#pragma omp parallel num_threads(threads)
-    worker(job);
 }
 
 #endif

@@ -18,8 +18,8 @@ static int read_job(PyObject *args, Job *job, int64_t *threads) {
 
     double value;
     if (!read_double(temperature, &value)) return 0;
-    job->inv_temperature = 1 / value;
-    if (!(value > 0 && job->inv_temperature < INFINITY)) {
+    job->temperature = value;
+    if (!(value > 0 && 1 / value < INFINITY)) {
         PyErr_Format(PyExc_ValueError, "%s: temperature and its inverse must be positive, got %R", owner, temperature);
         return 0;
     }
@@ -97,6 +97,12 @@ static PyObject *new_terms(void) {
     return tuple;
 }
 
+static int check_machine(PyObject *Py_UNUSED(module)) {
+    if (is_supported_machine()) return 0;
+    PyErr_SetString(PyExc_ImportError, "this processor has no AVX2 and FMA instructions");
+    return -1;
+}
+
 static int add_layout(PyObject *module) {
     PyObject *layout = Py_BuildValue(
         "{s:i,s:i,s:i,s:i,s:N,s:i,s:i,s:N}", "interface", INTERFACE, "limb_bits", LIMB_BITS, "limbs", LIMBS, "width",
@@ -118,7 +124,11 @@ static PyMethodDef methods[] = {
 };
 
 /* ISO C has no conversion of a function pointer to void *, which the type of a slot requires. */
-static PyModuleDef_Slot slots[] = {{Py_mod_exec, __extension__(void *) add_layout}, {0, NULL}};
+static PyModuleDef_Slot slots[] = {
+    {Py_mod_exec, __extension__(void *) check_machine},
+    {Py_mod_exec, __extension__(void *) add_layout},
+    {0, NULL},
+};
 
 static struct PyModuleDef definition = {
     PyModuleDef_HEAD_INIT, .m_name = "_native", .m_size = 0, .m_methods = methods, .m_slots = slots,

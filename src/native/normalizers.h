@@ -15,9 +15,9 @@ typedef struct {
     double log_sum_ratio;        /* log(sum P / sum Q), accurate to the last digits also where it is tiny */
 } Normalizers;
 
-/* Log-weights minus their maximum, and log(P / Q): -inf - -inf is 0, for a class without mass in either. */
-INLINE double log_ratio_of(double shifted_p, double shifted_q, double inv_temperature) {
-    return (shifted_p == shifted_q ? 0 : shifted_p - shifted_q) * inv_temperature;
+/* The difference of two log-weights, each minus its maximum: -inf - -inf is 0, for a class without mass in either. */
+INLINE double difference_of(double shifted_p, double shifted_q) {
+    return shifted_p == shifted_q ? 0 : shifted_p - shifted_q;
 }
 
 /* Computes the normalizers, given inv_temperature. Returns KL(p || q), and NaN where p or q cannot be normalized.
@@ -28,14 +28,14 @@ INLINE double log_ratio_of(double shifted_p, double shifted_q, double inv_temper
 INLINE double normalize(Operand p, Operand q, int64_t classes, int lanes, Normalizers *n) {
     double log_weights_p[CHUNK], log_weights_q[CHUNK];
     double sums_p[CHUNK] = {0}, sums_q[CHUNK] = {0}, sums_diff[CHUNK] = {0}, sums_p_log_ratio[CHUNK] = {0};
-    n->max_p = max_log_weight(p, classes);
-    n->max_q = max_log_weight(q, classes);
+    n->max_p = max_log_weight(p, classes, lanes);
+    n->max_q = max_log_weight(q, classes, lanes);
     for (int64_t start = 0; start < classes; start += lanes) {
         load_chunk(p, start, classes, lanes, log_weights_p);
         load_chunk(q, start, classes, lanes, log_weights_q);
         FOR_EACH_LANE {
             double shifted_p = log_weights_p[i] - n->max_p, shifted_q = log_weights_q[i] - n->max_q;
-            double log_ratio = log_ratio_of(shifted_p, shifted_q, n->inv_temperature);
+            double log_ratio = difference_of(shifted_p, shifted_q) * n->inv_temperature;
             double larger = exp_of(scaled_exp((shifted_p > shifted_q ? shifted_p : shifted_q) * n->inv_temperature));
             ScaledExp ratio = scaled_exp(-fabs(log_ratio)); /* smaller / larger */
             double smaller = larger * exp_of(ratio);

@@ -76,21 +76,25 @@ INLINE void load_chunk(Operand operand, int64_t start, int64_t classes, int lane
 }
 
 /* The largest log-weight of a row. NaN is skipped here: it makes the sum of the weights NaN later. */
-INLINE double max_log_weight(Operand operand, int64_t classes) {
-    double max = -INFINITY;
-#define FIND_MAX(name, type, convert) \
+INLINE double max_log_weight(Operand operand, int64_t classes, int lanes) {
+    double largest[CHUNK], max = -INFINITY;
+    FOR_EACH_LANE largest[i] = -INFINITY;
+#define FIND_LARGEST(name, type, convert) \
     case DTYPE_##name: \
-        _Pragma("omp simd reduction(max : max)") \
-        for (int64_t i = 0; i < classes; i++) { \
-            double x = read_##name(operand.data, i); \
-            max = x > max ? x : max; \
+        for (int64_t start = 0; start < classes; start += lanes) { \
+            int given = classes - start < lanes ? (int)(classes - start) : lanes; \
+            for (int i = 0; i < given; i++) { \
+                double x = read_##name(operand.data, start + i); \
+                largest[i] = x > largest[i] ? x : largest[i]; \
+            } \
         } \
         break;
     switch (operand.dtype) {
-        DTYPES(FIND_MAX)
+        DTYPES(FIND_LARGEST)
     case DTYPE_COUNT: break;
     }
-#undef FIND_MAX
+#undef FIND_LARGEST
+    FOR_EACH_LANE max = largest[i] > max ? largest[i] : max;
     return operand.is_log ? max : log_any(max);
 }
 

@@ -36,8 +36,8 @@ INLINE void row_term_sums(
         double value = at_least(0, sum_lanes(lanes, sums[k]));
         switch (requests[k].term) {
         case TERM_kl: value = cancelled ? value : kl; break;
-        case TERM_log_mass_p: value = n.max_p * inv_temperature + n.log_sum_p; break;
-        case TERM_log_mass_q: value = n.max_q * inv_temperature + n.log_sum_q; break;
+        case TERM_log_mass_p: value = fma(n.max_p, inv_temperature, n.log_sum_p); break;
+        case TERM_log_mass_q: value = fma(n.max_q, inv_temperature, n.log_sum_q); break;
         default: break;
         }
         out[k * stride] = value + zero_or_nan;

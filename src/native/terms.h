@@ -55,11 +55,11 @@ INLINE void add_term(TermRequest request, const NormalizedPair *restrict pair, i
             double weight_smaller = log_ratio[i] > 0 ? 1 - beta : beta;
             /* mixture / larger = 1 - deficit, as a rounded sum and its rounding error */
             double deficit = weight_smaller * rel_abs_diff[i], rounded = 1 - deficit, tail = 1 - rounded - deficit;
-            double mixture = deficit > 0.5 ? weight_larger + weight_smaller * ratio[i] : rounded;
+            double mixture = deficit > 0.5 ? fma(weight_smaller, ratio[i], weight_larger) : rounded;
             double log_over_larger = log_normal(mixture, deficit > 0.5 ? 0 : tail);
             double log_over_smaller = log1p_of(weight_larger * rel_abs_diff[i] / ratio[i]);
             double term_smaller = nan_to_zero(weight_smaller * ratio[i] * log_over_smaller);
-            sums[i] -= larger[i] * (weight_larger * log_over_larger + term_smaller);
+            sums[i] = fma(-larger[i], fma(weight_larger, log_over_larger, term_smaller), sums[i]);
         }
         break;
     case TERM_total_variation: FOR_EACH_LANE sums[i] += larger[i] * rel_abs_diff[i] / 2; break;

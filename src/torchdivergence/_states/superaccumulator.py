@@ -10,6 +10,7 @@ A number adds less than 2**26 to a limb, so int64 has room for 2**37 (1.4e11) nu
 """
 
 import math
+import struct
 from fractions import Fraction
 from typing import NamedTuple
 
@@ -51,6 +52,8 @@ class Sum(NamedTuple):
 
 def round_to_float(units: int) -> float:
     """The float64 nearest to an integer multiple of 2**-1074; ``inf`` past the largest."""
+    if 0 <= units < 2 << _MANTISSA_BITS:  # exact, and the bits of the float64: no arithmetic can flush it to 0
+        return float(struct.unpack("<d", struct.pack("<q", units))[0])
     try:
         return units / _UNIT  # division of integers is correctly rounded
     except OverflowError:
