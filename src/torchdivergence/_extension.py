@@ -1,20 +1,28 @@
 """The native extension, if it was built and fits this version of the package."""
 
 import warnings
+from functools import cache
 from importlib import import_module
 from typing import Any
 
+import torch  # noqa: F401 - it loads the OpenMP runtime that the extension calls
+
 from torchdivergence._layout import EXPECTED
 
-REBUILD = "pip install --force-reinstall --no-deps torchdivergence (from a checkout: make test, or pip install .)"
+REBUILD = (
+    "To build it, install gcc or clang and the Python headers, then run: pip install --force-reinstall --no-deps "
+    "--no-cache-dir --no-binary torchdivergence torchdivergence (from a checkout: pip install .). "
+)
 
 
-def _load() -> tuple[Any, str]:
-    """The extension and an empty string, or None and the reason why it is missing."""
+def _load() -> tuple[Any, str, str]:
+    """The extension and two empty strings, or None, the reason why it is missing, and what to do about it."""
     try:
         extension = import_module("torchdivergence._native")
+    except ModuleNotFoundError:
+        return None, "the native extension was not built", REBUILD
     except ImportError as error:
-        return None, f"the native extension was not built, or cannot be loaded: {error}"
+        return None, f"the native extension cannot be loaded: {error}", ""
     layout = getattr(extension, "LAYOUT", {})
     different = [
         f"{name} is {layout.get(name)} instead of {value}"
@@ -22,10 +30,19 @@ def _load() -> tuple[Any, str]:
         if layout.get(name) != value
     ]
     if not different:
-        return extension, ""
-    reason = f"the native extension was built for another version of torchdivergence ({'; '.join(different)})"
-    warnings.warn(f"{reason}: falling back to pure PyTorch. Rebuild it: {REBUILD}.", RuntimeWarning, stacklevel=2)
-    return None, reason
+        return extension, "", ""
+    return None, f"the native extension was built for another version ({'; '.join(different)})", REBUILD
 
 
-native, missing = _load()
+native, missing, _advice = _load()
+
+
+@cache
+def warn_of_missing() -> None:
+    """Say once that rows are computed without native code, and what to do."""
+    warnings.warn(
+        f"{missing}. Plain PyTorch is used instead, which is as accurate but much slower. {_advice}To use it without "
+        "this warning, set the environment variable TORCHDIVERGENCE_BACKEND=reference.",
+        RuntimeWarning,
+        stacklevel=2,
+    )

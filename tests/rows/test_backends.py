@@ -3,7 +3,6 @@
 import os
 import subprocess
 import sys
-import warnings
 from collections.abc import Callable
 from types import ModuleType, SimpleNamespace
 from typing import Any, cast
@@ -116,20 +115,40 @@ WRONG: dict[str, Any] = {
 def test_an_extension_with_another_layout_is_not_used(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     stale = SimpleNamespace(LAYOUT={**EXPECTED, name: WRONG[name]})
     monkeypatch.setitem(sys.modules, "torchdivergence._native", stale)
-    with pytest.warns(RuntimeWarning, match=rf"another version .*{name} is .* pure PyTorch\. Rebuild it: pip"):
-        native, reason = _extension._load()
-    assert native is None and f"{name} is {WRONG[name]} instead of" in reason
+    native, reason, advice = _extension._load()
+    assert native is None and f"another version ({name} is {WRONG[name]} instead of" in reason
+    assert "pip install" in advice
 
 
 def test_an_extension_from_before_the_handshake_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "torchdivergence._native", SimpleNamespace())
-    with pytest.warns(RuntimeWarning, match="interface is None instead of"):
-        assert _extension._load()[0] is None
+    native, reason, _ = _extension._load()
+    assert native is None and "interface is None instead of" in reason
 
 
 def test_a_fitting_extension_is_used_without_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
     fitting = SimpleNamespace(LAYOUT={**EXPECTED, "terms": ()})
     monkeypatch.setitem(sys.modules, "torchdivergence._native", fitting)
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        assert _extension._load() == (fitting, "")
+    assert _extension._load() == (fitting, "", "")
+
+
+WITHOUT_NATIVE = """
+import sys, warnings
+sys.modules["torchdivergence._native"] = None
+warnings.simplefilter("error")
+import torch, torchdivergence  # a warning here would be an error
+from torchdivergence.functional import kl_divergence
+warnings.simplefilter("always")
+for _ in range(2):
+    kl_divergence(torch.tensor([0.5, 0.5]), torch.tensor([0.25, 0.75]))
+"""
+
+
+def test_a_missing_extension_is_told_once_at_its_first_use_with_what_to_install() -> None:
+    message = run(WITHOUT_NATIVE).stderr
+    assert message.count("RuntimeWarning: the native extension was not built.") == 1
+    assert "install gcc or clang and the Python headers, then run: pip install" in message
+
+
+def test_the_reference_chosen_on_purpose_gives_no_warning() -> None:
+    assert run(WITHOUT_NATIVE, TORCHDIVERGENCE_BACKEND="reference").stderr == ""

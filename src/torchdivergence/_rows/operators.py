@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 from torch.library import Library
 
+from torchdivergence import _extension
 from torchdivergence._backends import AUTO, NATIVE, REFERENCE, TRITON, missing, selected
 from torchdivergence._divergences import Divergence, Term, by_key
 from torchdivergence._rows import native, reference
@@ -90,6 +91,8 @@ def _candidates(p: Tensor) -> Sequence[Any]:
         return (_triton() if name == TRITON else {NATIVE: native, REFERENCE: reference}[name],)
     if p.is_cuda:
         return (triton, reference) if (triton := _triton()) else (reference,)
+    if _extension.missing and p.is_cpu:
+        _extension.warn_of_missing()
     return native, reference
 
 
