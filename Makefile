@@ -1,4 +1,4 @@
-# make example | compare | test | sanitize | lint | docs | bench: each makes .venv first, with what it needs in the pinned versions.
+# make example | compare | test | sanitize | lint | docs | bench | wheel: each makes .venv first, with what it needs in the pinned versions.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 BUILT := $(VENV)/.built
 COMPARE := $(VENV)/.compare
 
-.PHONY: example compare test sanitize lint docs bench clean
+.PHONY: example compare test sanitize lint docs bench wheel clean
 
 example: $(BUILT)
 	$(BIN)/python examples/lightning_digits.py $(ARGS)
@@ -38,13 +38,23 @@ docs: $(BUILT)
 bench: $(BUILT)
 	$(BIN)/python -m benchmarks $(ARGS)
 
+# The source distribution, and the wheel that is built from it. auditwheel checks that a compiled wheel needs no library
+# but those of every Linux since glibc 2.17, and gives it that tag.
+wheel: $(READY)
+	rm -rf dist build
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --group wheel
+	$(BIN)/python -m build --no-isolation
+	@for wheel in dist/*-linux_*.whl; do if [ -e "$$wheel" ]; then \
+	PATH="$$PWD/$(BIN):$$PATH" $(BIN)/auditwheel repair --only-plat --plat manylinux_2_17_$$(uname -m) --wheel-dir dist "$$wheel" && rm "$$wheel"; fi; done
+	@ls -l dist
+
 # Debian's pip is too old for dependency groups, and an environment made by another Python must not be added to:
 # so the environment is made from nothing, and pip comes first.
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv --clear $(VENV)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt pip
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt torch setuptools
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --no-build-isolation --editable ".[examples]" --group dev
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --no-build-isolation --editable ".[lightning,plot]" --group dev
 	touch $@
 
 # The compiled code, again when its sources change. The package goes without, where there is no compiler.
@@ -61,4 +71,4 @@ $(COMPARE): $(READY) | $(BUILT)
 	touch $@
 
 clean:
-	rm -rf $(VENV) build docs/_build outputs src/torchdivergence/*.so
+	rm -rf $(VENV) build dist docs/_build outputs src/torchdivergence/*.so
