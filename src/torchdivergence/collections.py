@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torchmetrics import Metric, MetricCollection
 
+from torchdivergence._compile import dynamo_disable
 from torchdivergence._metrics.divergence_metric import DivergenceMetric
 from torchdivergence._metrics.shared_pass import SharedPass
 
@@ -103,12 +104,14 @@ class DivergenceCollection(MetricCollection):
                 metric.shared_pass = shared
         return shared
 
+    @dynamo_disable
     def update(self, p: Tensor, q: Tensor, weights: Tensor | None = None) -> None:  # type: ignore[override]
         """Update all metrics with a batch of rows. If this raises, they are as they were before."""
         with self._together(p, q, weights):
             super().update(p, q, weights)
 
     @torch.jit.unused
+    @dynamo_disable
     def forward(self, p: Tensor, q: Tensor, weights: Tensor | None = None) -> dict[str, Any]:
         """Update all metrics with a batch of rows, and return the values over this batch alone."""
         with self._together(p, q, weights):
