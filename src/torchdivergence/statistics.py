@@ -154,8 +154,10 @@ class DivergenceStatistics(DictMetric):
         Returns:
             The figure and the axes.
         """
-        distribution = self._synced_results()["distribution"]
-        return plot_histogram(distribution, self.evaluator.spec.metric, self.evaluator.settings.log_base, ax, label)
+        distribution, evaluator = self._synced_results()["distribution"], self.evaluator
+        return plot_histogram(
+            distribution, evaluator.spec.metric, evaluator.unit, evaluator.settings.log_base, ax, label
+        )
 
     @no_grad()
     def _batch_stats(self, p: Tensor, q: Tensor, weights: Tensor | None = None) -> RowBatch:

@@ -56,6 +56,13 @@ class RowEvaluator:
         name = f"{self.key}_{kind}_format{FORMAT}_{read}"
         return name.replace(".", "_").replace(" ", "")  # a dot would split it in a state_dict
 
+    @property
+    def unit(self) -> str:
+        """Name of the unit of a value; empty if it has none."""
+        base = self.given["base"]
+        names = {None: "nats", 2: "bits"}
+        return (names.get(base) or f"logarithms to base {base:g}") if self.spec.has_log_unit else ""
+
     def fresh_copy(self) -> "RowEvaluator":
         """A copy that has not inspected any input yet."""
         return RowEvaluator(self.spec, self.parameter, **self.given, nan_policy=self.nan_policy)  # type: ignore[arg-type]
