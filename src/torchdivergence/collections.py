@@ -36,9 +36,12 @@ class DivergenceCollection(MetricCollection):
 
     Example:
         >>> import torch
-        >>> from torchdivergence import DivergenceCollection, KLDivergence, TotalVariationDistance
-        >>> collection = DivergenceCollection([KLDivergence(), TotalVariationDistance()], prefix="val_")
-        >>> collection.update(torch.tensor([[0.36, 0.48, 0.16]]), torch.tensor([[1 / 3, 1 / 3, 1 / 3]]))
+        >>> from torchdivergence import DivergenceCollection, KLDivergence
+        >>> from torchdivergence import TotalVariationDistance
+        >>> metrics = [KLDivergence(), TotalVariationDistance()]
+        >>> collection = DivergenceCollection(metrics, prefix="val_")
+        >>> p, q = torch.tensor([[0.36, 0.48, 0.16]]), torch.tensor([[1 / 3, 1 / 3, 1 / 3]])
+        >>> collection.update(p, q)
         >>> for name, value in collection.compute().items():
         ...     print(f"{name}: {value:.4f}")
         val_KLDivergence: 0.0853

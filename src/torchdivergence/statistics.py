@@ -79,7 +79,8 @@ class DivergenceStatistics(DictMetric):
     Example:
         >>> import torch
         >>> from torchdivergence import DivergenceStatistics, KLDivergence
-        >>> statistics = DivergenceStatistics(KLDivergence(log_prob=True), quantiles=[0.5, 0.99])
+        >>> kl = KLDivergence(log_prob=True)
+        >>> statistics = DivergenceStatistics(kl, quantiles=[0.5, 0.99])
         >>> teacher = torch.randn(100, 8, 10, generator=torch.Generator().manual_seed(0))
         >>> statistics.update(teacher, teacher / 2)
         >>> for name, value in statistics.compute().items():

@@ -59,9 +59,10 @@ class RowEvaluator:
     @property
     def unit(self) -> str:
         """Name of the unit of a value; empty if it has none."""
+        if not self.spec.has_log_unit:
+            return ""
         base = self.given["base"]
-        names = {None: "nats", 2: "bits"}
-        return (names.get(base) or f"logarithms to base {base:g}") if self.spec.has_log_unit else ""
+        return "nats" if base is None else "bits" if base == 2 else f"logarithms to base {base:g}"
 
     def fresh_copy(self) -> "RowEvaluator":
         """A copy that has not inspected any input yet."""

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from importlib import import_module
 from typing import Any
 
 import torch
@@ -62,14 +63,12 @@ def with_unit(name: str, unit: str) -> str:
 
 def _axes(columns: int, pyplot: bool = False) -> Any:
     """New axes. A figure of pyplot is shown by ``plt.show()``, as those of torchmetrics are."""
+    module, name = ("matplotlib.pyplot", "figure") if pyplot else ("matplotlib.figure", "Figure")
     try:
-        from matplotlib.figure import Figure
-
-        if pyplot:
-            from matplotlib.pyplot import figure as Figure  # noqa: N812
+        figure = getattr(import_module(module), name)
     except ImportError:
         raise ModuleNotFoundError("plot() needs matplotlib: pip install 'torchdivergence[plot]'.") from None
-    return Figure(figsize=(5.5 * columns, 4), layout="constrained").subplots(1, columns)
+    return figure(figsize=(5.5 * columns, 4), layout="constrained").subplots(1, columns)
 
 
 def _legend(axes: Any) -> None:
