@@ -4,7 +4,8 @@ import sys
 from pathlib import Path
 
 HERE = Path(__file__).parent
-sys.path[:0] = [str(HERE), str(HERE.parent)]  # pictures.py, and the tests' definitions from which it draws
+# pictures.py is here, and the tests' definitions, which it uses, above
+sys.path[:0] = [str(HERE), str(HERE.parent)]
 
 import pictures
 
@@ -21,7 +22,7 @@ extensions = [
     "sphinx.ext.autodoc",
     "sphinx.ext.napoleon",
     "sphinx.ext.mathjax",
-    "sphinx-mathjax-offline",  # carries MathJax, which otherwise comes from another host
+    "sphinx-mathjax-offline",  # carries MathJax, so that no other host has to
     "sphinx_design",
 ]
 myst_enable_extensions = ["attrs_inline", "colon_fence", "dollarmath"]

@@ -86,7 +86,7 @@ class DivergenceReport(DictMetric):
         index of the next token. A row of weight zero is ignored; weights broadcast.
 
     Returns:
-        ``compute`` returns a dict of float64 numbers:
+        A dict of float64 numbers from ``compute``.
 
         - ``kl_mean``, ``kl_min``, ``kl_median``, ``kl_p99_9`` (and other quantiles), ``kl_max``;
         - ``top_1_agreement`` (and other k): the share of the k most likely tokens of p that

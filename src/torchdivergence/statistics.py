@@ -54,7 +54,7 @@ class DivergenceStatistics(DictMetric):
         clusters: texts for ``[texts, tokens, classes]``.
 
     Returns:
-        ``compute`` returns a dict of float64 numbers:
+        A dict of float64 numbers from ``compute``.
 
         - ``mean``;
         - ``standard_error``: valid if rows are independent; s / sqrt(n) without weights;

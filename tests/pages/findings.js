@@ -35,16 +35,19 @@
     return tops.filter((top, i) => i === 0 || top - tops[i - 1] > 8).length;
   }
 
-  // A cell is too narrow if its text takes more than two lines of fewer than ten characters on average.
+  // A cell is too narrow if its text takes more than two lines of fewer than eight characters on average, or if a number
+  // is broken in two.
   function isTooNarrow(cell) {
+    if (cell.querySelector("mjx-container")) return false;
     const count = lines(cell);
-    return !cell.querySelector("mjx-container") && count > 2 && cell.innerText.length / count < 10;
+    return (count > 2 && cell.innerText.length / count < 8) || splits(cell, /[\d.,]+(e[+-]\d+)?/g);
   }
 
-  function splitsAWord(heading) {
-    const words = document.createTreeWalker(heading, NodeFilter.SHOW_TEXT);
+  // Whether a match of the pattern begins on one line and ends on another.
+  function splits(element, pattern) {
+    const words = document.createTreeWalker(element, NodeFilter.SHOW_TEXT);
     while (words.nextNode()) {
-      for (const word of words.currentNode.data.matchAll(/\w+/g)) {
+      for (const word of words.currentNode.data.matchAll(pattern)) {
         const range = document.createRange();
         range.setStart(words.currentNode, word.index);
         range.setEnd(words.currentNode, word.index + word[0].length);
@@ -61,7 +64,7 @@
     code: all("pre").filter((pre) => pre.scrollWidth > pre.clientWidth + 1).map(text),
     wide: all("*").filter(isTooWide).map((element) => `${element.tagName} ${text(element)}`),
     narrow: all("td, th").filter(isTooNarrow).map(text),
-    headings: all("h1, h2, h3, h4").filter(splitsAWord).map(text),
+    headings: all("h1, h2, h3, h4").filter((heading) => splits(heading, /\w+/g)).map(text),
     pictures: all("img", document).filter((image) => isBroken(image) || !image.alt.trim()).map((image) => image.src),
     links: all("a[href]", document).map((link) => link.href),
     anchors: all("[id]", document).map((element) => element.id),
