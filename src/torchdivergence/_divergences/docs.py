@@ -106,8 +106,8 @@ Example:
 """
 
 _SUMS = (
-    "Rows are as accurate as those of :func:`~torchdivergence.functional.{function}`. Their sum is exact: the value has "
-    "the same bits for every batch size, order and number of processes."
+    "Rows are as accurate as those of :func:`~torchdivergence.functional.{function}`. Their sum is exact: the value "
+    "has the same bits for every batch size, order and number of processes."
 )
 
 
