@@ -110,12 +110,8 @@ class DivergenceMetric(SingleStateMetric):
         Returns:
             The figure and the axes.
         """
-        return plot_values(self.compute() if val is None else val, self.axis_label, ax)
-
-    @property
-    def axis_label(self) -> str:
-        """The name of the divergence and its unit, for a plot."""
-        return with_unit(self.spec.metric, self.evaluator.unit)
+        values = self.compute() if val is None else val
+        return plot_values(values, with_unit(self.spec.metric, self.evaluator.unit), ax)
 
     def _batch_stats(self, p: Tensor, q: Tensor | None = None, weights: Tensor | None = None) -> RowBatch:
         if self.shared_pass and (shared := self.shared_pass.batch(self.evaluator.key)):

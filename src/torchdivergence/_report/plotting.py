@@ -32,7 +32,7 @@ def plot_report(
 def plot_histogram(
     distribution: Distribution, name: str, unit: str, scale: float, ax: Any = None, label: str | None = None
 ) -> Any:
-    """The histogram of a divergence over rows, in a unit of so many nats: the figure and its axes."""
+    """The histogram of a divergence over rows, whose values in nats are divided by a scale: the figure and its axes."""
     ax = _axes(1) if ax is None else ax
     _histogram(ax, distribution, with_unit(f"{name} of a row", unit), f"Distribution of {name}", label, scale)
     ax.spines[["top", "right"]].set_visible(False)
