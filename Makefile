@@ -61,4 +61,4 @@ $(COMPARE): $(READY) | $(BUILT)
 	touch $@
 
 clean:
-	rm -rf $(VENV) build docs/_build outputs src/torchdivergence/*.so
+	rm -rf $(VENV) build docs/_build docs/_generated outputs src/torchdivergence/*.so
