@@ -10,10 +10,11 @@ author = "the torchdivergence contributors"
 copyright = author
 release = version = torchdivergence.__version__
 
-extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.mathjax"]
+extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.mathjax"]
 myst_enable_extensions = ["dollarmath"]
 myst_heading_anchors = 3
-exclude_patterns = ["_build", "_generated"]
+nb_execution_mode = "off"  # notebooks show their stored outputs, which the tests compare with fresh ones
+exclude_patterns = ["_build", "_generated", "jupyter_execute"]
 
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
