@@ -1,4 +1,4 @@
-# make example | compare | test | sanitize | lint | docs | bench: each makes .venv first, with what it needs in the pinned versions.
+# make example | compare | notebook | test | sanitize | lint | docs | bench: each makes .venv first, with what it needs in the pinned versions.
 PYTHON ?= python3
 # Another environment, with the versions of another file, or with the newest ones: make test VENV=.venv-newest CONSTRAINTS=
 VENV ?= .venv
@@ -9,13 +9,17 @@ READY := $(VENV)/.ready
 BUILT := $(VENV)/.built
 COMPARE := $(VENV)/.compare
 
-.PHONY: example compare test sanitize lint docs bench clean
+.PHONY: example compare notebook test sanitize lint docs bench clean
 
 example: $(BUILT)
 	$(BIN)/python examples/lightning_digits.py $(ARGS)
 
 compare: $(BUILT) $(COMPARE)
 	$(BIN)/python examples/compare_language_models.py $(ARGS)
+
+# Runs the notebook and stores its outputs.
+notebook: $(BUILT)
+	$(BIN)/python -m tests.support.notebook
 
 test: $(BUILT)
 	$(BIN)/python -m pytest $(ARGS)
