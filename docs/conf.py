@@ -18,7 +18,7 @@ copyright = author
 release = version = torchdivergence.__version__
 
 extensions = [
-    "myst_parser",
+    "myst_nb",
     "sphinx.ext.autodoc",
     "sphinx.ext.napoleon",
     "sphinx.ext.mathjax",
@@ -27,7 +27,8 @@ extensions = [
 ]
 myst_enable_extensions = ["attrs_inline", "colon_fence", "dollarmath"]
 myst_heading_anchors = 3
-exclude_patterns = ["_build", "_generated"]
+nb_execution_mode = "off"  # notebooks show their stored outputs, which the tests compare with fresh ones
+exclude_patterns = ["_build", "_generated", "jupyter_execute"]
 
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
