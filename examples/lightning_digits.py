@@ -12,12 +12,12 @@ from typing import Any
 
 import torch
 import torchmetrics
+from lightning import LightningModule, Trainer
 from matplotlib.figure import Figure
 from sklearn.datasets import load_digits
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Subset, TensorDataset
 
-from lightning import LightningModule, Trainer
 from torchdivergence import KLDivergence
 from torchdivergence.functional import kl_divergence
 

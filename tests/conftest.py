@@ -9,7 +9,7 @@ import torch
 from tests.support.processes import ProcessPool, process_pool
 
 if not torch.cuda.is_available():
-    os.environ["TRITON_INTERPRET"] = "1"  # Triton reads this when it is imported
+    os.environ.setdefault("TRITON_INTERPRET", "1")  # Triton reads this when it is imported
 
 
 @pytest.fixture(scope="session")

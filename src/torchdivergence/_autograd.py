@@ -14,7 +14,7 @@ from torch._functorch.utils import enable_single_level_autograd_function
 from torch.autograd import forward_ad
 from torch.autograd.function import _SingleLevelFunction
 
-from torchdivergence._tensor_kinds import in_func_transform
+from torchdivergence._tensor_kinds import in_dual_level, in_func_transform, is_dtensor
 
 __all__ = [
     "SingleLevelFunction",
@@ -35,7 +35,13 @@ def has_tangent(*tensors: Tensor) -> bool:
     """Whether some of the tensors carry a tangent of forward-mode differentiation."""
     if not torch._C._is_fwd_grad_enabled():
         return False
-    return any(_VF._unpack_dual(x, level=0).tangent is not None for x in tensors)
+    return any(_has_tangent(x) for x in tensors)
+
+
+def _has_tangent(x: Tensor) -> bool:
+    if is_dtensor(x) and not in_dual_level():  # before torch 2.9, DTensor has no rule for unpacking
+        return False
+    return _VF._unpack_dual(x, level=0).tangent is not None
 
 
 def below_autograd(operator: Any, *args: Any) -> Any:

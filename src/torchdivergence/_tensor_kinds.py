@@ -7,20 +7,32 @@ from torch.autograd import forward_ad
 
 PLAIN_TYPES = (Tensor, torch.nn.Parameter)
 
+
+def _tensor_keys(x: Tensor) -> int:
+    """The dispatch keys of x, as a bit mask."""
+    keys: int = torch._C._dispatch_keys(x).raw_repr()
+    return keys
+
+
+def _mode_keys() -> int:
+    """The dispatch keys that the active modes add to every call, as a bit mask."""
+    keys: int = torch._C._dispatch_tls_local_include_set().raw_repr()
+    return keys
+
+
 with torch.inference_mode(False):
-    _KEYS = torch._C._dispatch_keys(torch.empty(0, device="cpu"))
-    _NO_MODES = torch._C._dispatch_tls_local_include_set()
+    _KEYS = _tensor_keys(torch.empty(0, device="cpu"))
+    _NO_MODES = _mode_keys()
 with torch.inference_mode():
-    _INFERENCE_KEYS = torch._C._dispatch_keys(torch.empty(0, device="cpu"))
-    _INFERENCE_MODE = torch._C._dispatch_tls_local_include_set()
+    _INFERENCE_KEYS = _tensor_keys(torch.empty(0, device="cpu"))
+    _INFERENCE_MODE = _mode_keys()
 
 
 def no_modes() -> bool:
     """Whether no compiler, tracer, ``torch.func`` transform or dispatch mode is active; inference mode may be."""
     if torch.compiler.is_compiling():
         return False
-    active = torch._C._dispatch_tls_local_include_set()
-    return bool(active == _NO_MODES or active == _INFERENCE_MODE)  # noqa: SIM109 - they have no hash
+    return _mode_keys() in (_NO_MODES, _INFERENCE_MODE)
 
 
 def needs_gradient(*tensors: Tensor) -> bool:
@@ -45,8 +57,7 @@ def is_plain(x: Tensor) -> bool:
     """
     if type(x) not in PLAIN_TYPES:
         return False
-    keys = torch._C._dispatch_keys(x)
-    return bool(keys == _KEYS or keys == _INFERENCE_KEYS)  # noqa: SIM109
+    return _tensor_keys(x) in (_KEYS, _INFERENCE_KEYS)
 
 
 def has_values(x: Tensor) -> bool:

@@ -8,8 +8,10 @@ import torch
 from torch import Tensor
 from torchmetrics import Metric, MetricCollection
 
+from torchdivergence._compile import dynamo_disable
 from torchdivergence._metrics.divergence_metric import DivergenceMetric
 from torchdivergence._metrics.shared_pass import SharedPass
+from torchdivergence._report.plotting import plot_values
 
 __all__ = ["DivergenceCollection"]
 
@@ -35,9 +37,12 @@ class DivergenceCollection(MetricCollection):
 
     Example:
         >>> import torch
-        >>> from torchdivergence import DivergenceCollection, KLDivergence, TotalVariationDistance
-        >>> collection = DivergenceCollection([KLDivergence(), TotalVariationDistance()], prefix="val_")
-        >>> collection.update(torch.tensor([[0.36, 0.48, 0.16]]), torch.tensor([[1 / 3, 1 / 3, 1 / 3]]))
+        >>> from torchdivergence import DivergenceCollection, KLDivergence
+        >>> from torchdivergence import TotalVariationDistance
+        >>> metrics = [KLDivergence(), TotalVariationDistance()]
+        >>> collection = DivergenceCollection(metrics, prefix="val_")
+        >>> p, q = torch.tensor([[0.36, 0.48, 0.16]]), torch.tensor([[1 / 3, 1 / 3, 1 / 3]])
+        >>> collection.update(p, q)
         >>> for name, value in collection.compute().items():
         ...     print(f"{name}: {value:.4f}")
         val_KLDivergence: 0.0853
@@ -103,16 +108,38 @@ class DivergenceCollection(MetricCollection):
                 metric.shared_pass = shared
         return shared
 
+    @dynamo_disable
     def update(self, p: Tensor, q: Tensor, weights: Tensor | None = None) -> None:  # type: ignore[override]
         """Update all metrics with a batch of rows. If this raises, they are as they were before."""
         with self._together(p, q, weights):
             super().update(p, q, weights)
 
     @torch.jit.unused
+    @dynamo_disable
     def forward(self, p: Tensor, q: Tensor, weights: Tensor | None = None) -> dict[str, Any]:
         """Update all metrics with a batch of rows, and return the values over this batch alone."""
         with self._together(p, q, weights):
             return super().forward(p, q, weights)
+
+    def plot(self, val: Any = None, ax: Any = None, together: bool = False) -> Any:
+        """Plot the values of all metrics: each in a figure, or together in one. This needs matplotlib.
+
+        Args:
+            val: A value of ``compute`` or ``forward``, or a list of them.
+            ax: Matplotlib axes to draw on: a list of one for each metric, unless ``together``.
+            together: Whether all metrics are drawn on the same axes.
+
+        Returns:
+            The figure and the axes; unless ``together``, a list of them.
+        """
+        values: Any = self.compute() if val is None else val
+        if not together:
+            return super().plot(values, ax)
+        one = isinstance(values, Mapping)
+        for name in values if one else values[0]:
+            own = values[name] if one else [step[name] for step in values]
+            figure, ax = plot_values(own, "value", ax, name)
+        return figure, ax
 
     @contextmanager
     def _together(self, p: Tensor, q: Tensor, weights: Tensor | None) -> Iterator[None]:

@@ -54,7 +54,7 @@ class DivergenceStatistics(DictMetric):
         clusters: texts for ``[texts, tokens, classes]``.
 
     Returns:
-        ``compute`` returns a dict of float64 numbers:
+        A dict of float64 numbers from ``compute``.
 
         - ``mean``;
         - ``standard_error``: valid if rows are independent; s / sqrt(n) without weights;
@@ -79,7 +79,8 @@ class DivergenceStatistics(DictMetric):
     Example:
         >>> import torch
         >>> from torchdivergence import DivergenceStatistics, KLDivergence
-        >>> statistics = DivergenceStatistics(KLDivergence(log_prob=True), quantiles=[0.5, 0.99])
+        >>> kl = KLDivergence(log_prob=True)
+        >>> statistics = DivergenceStatistics(kl, quantiles=[0.5, 0.99])
         >>> teacher = torch.randn(100, 8, 10, generator=torch.Generator().manual_seed(0))
         >>> statistics.update(teacher, teacher / 2)
         >>> for name, value in statistics.compute().items():
@@ -154,8 +155,10 @@ class DivergenceStatistics(DictMetric):
         Returns:
             The figure and the axes.
         """
-        distribution = self._synced_results()["distribution"]
-        return plot_histogram(distribution, self.evaluator.spec.metric, self.evaluator.settings.log_base, ax, label)
+        distribution, evaluator = self._synced_results()["distribution"], self.evaluator
+        return plot_histogram(
+            distribution, evaluator.spec.metric, evaluator.unit, evaluator.settings.log_base, ax, label
+        )
 
     @no_grad()
     def _batch_stats(self, p: Tensor, q: Tensor, weights: Tensor | None = None) -> RowBatch:

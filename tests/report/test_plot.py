@@ -2,11 +2,13 @@
 
 import math
 from collections.abc import Iterator
+from typing import Any
 
 import matplotlib as mpl
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
+import torch
 
 from tests.support.helpers import profile_of
 from tests.support.reports import spread_pair, texts
@@ -49,3 +51,38 @@ def test_the_plot_of_statistics_has_a_histogram_in_the_unit_of_the_metric() -> N
     assert shares[: len(shares) // 2].sum() == pytest.approx(100 * (rows < edges[len(shares) // 2]).mean())
     metric.plot(ax, label="again")
     figure.canvas.draw()
+
+
+def test_a_histogram_without_a_label_has_the_marks_with_their_values_in_its_legend() -> None:
+    metric = DivergenceStatistics(KLDivergence(log_prob=True, base=2))
+    metric.update(*spread_pair())
+    figure, ax = metric.plot()
+    values = metric.to_dict()
+    marks = {"median": values["median"], "99 %": values["p99"], "maximum": values["max"]}
+    assert [text.get_text() for text in ax.get_legend().get_texts()] == [f"{k}: {v:.2g}" for k, v in marks.items()]
+    assert ax.get_xlabel() == "KLDivergence of a row, bits"
+    figure.canvas.draw()
+
+
+@pytest.mark.parametrize(("ratio", "scale"), [(5, "linear"), (20, "log")])
+def test_the_profile_has_a_logarithmic_axis_if_a_mean_is_ten_times_another(ratio: float, scale: str) -> None:
+    p = torch.zeros(2, 8, 4)
+    q = p.clone()
+    q[:, :4, 0], q[:, 4:, 0] = 0.01, 0.01 * ratio**0.5  # a small divergence is the square of this, up to a factor
+    report = DivergenceReport()
+    report.update(p, q)
+    _, (_, profile) = report.plot()
+    assert profile.get_yscale() == scale
+
+
+def test_profiles_of_different_sizes_on_the_same_axes_are_all_in_view() -> None:
+    axes: Any = None
+    for noise in 0.1, 0.001, 1.0:
+        p, q, _ = texts(noise)
+        report = DivergenceReport()
+        report.update(p, q)
+        _, axes = report.plot(axes, label=f"{noise}")
+    profile = axes[1]
+    low, high = profile.get_ylim()
+    assert len(profile.lines) == 3
+    assert all(low < y < high for line in profile.lines for y in line.get_ydata())

@@ -75,7 +75,7 @@ class Holder(torch.nn.Module):
         return self.layer(x)
 
 
-@pytest.mark.filterwarnings("ignore:(`torch.jit.* is (deprecated|not supported)|This property will):DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:This property will:DeprecationWarning")
 @pytest.mark.parametrize(
     "make",
     [

@@ -12,8 +12,6 @@ from tests.support.helpers import assert_same_bits, concatenated, pair
 from torchdivergence import DivergenceCollection, KLDivergence, TotalVariationDistance
 from torchdivergence.functional import kl_divergence, total_variation_distance
 
-# raised by torch when it imports its compiler
-pytestmark = pytest.mark.filterwarnings("ignore:`torch.jit.* is deprecated:DeprecationWarning")
 Compiler = Callable[[Callable[..., Any]], Callable[..., Any]]
 BATCHES = [pair(rows, seed) for seed, rows in enumerate([5, 3, 1, 4])]
 
@@ -28,6 +26,11 @@ def reset_compiler() -> Iterator[None]:
 @pytest.fixture(params=["eager", "inductor"])
 def compiled(request: pytest.FixtureRequest) -> Compiler:
     return lambda step: torch.compile(step, backend=request.param)
+
+
+def recompile_limit() -> int:
+    config: Any = torch._dynamo.config
+    return config.recompile_limit if hasattr(config, "recompile_limit") else config.cache_size_limit  # before torch 2.7
 
 
 def all_rows() -> tuple[Tensor, Tensor]:
@@ -108,7 +111,7 @@ def test_one_compiled_step_serves_more_metrics_than_the_recompile_limit() -> Non
         metric.update(p, q)
         return p * 2
 
-    metrics = [KLDivergence(base=2 + i) for i in range(torch._dynamo.config.recompile_limit + 3)]
+    metrics = [KLDivergence(base=2 + i) for i in range(recompile_limit() + 3)]
     for i, metric in enumerate(metrics):
         for p, q in BATCHES:
             step(metric, p, q)

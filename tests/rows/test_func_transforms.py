@@ -24,11 +24,7 @@ from tests.support.textbook import (
     normal,
 )
 
-pytestmark = [
-    pytest.mark.usefixtures("one_thread"),
-    # raised by torch at its first derivative in forward mode
-    pytest.mark.filterwarnings("ignore:`torch.jit.* is deprecated:DeprecationWarning"),
-]
+pytestmark = pytest.mark.usefixtures("one_thread")
 V, W = normal(3, 4, seed=3)  # directions
 REDUCTIONS = ("none", "mean", "sum", "batchmean")
 

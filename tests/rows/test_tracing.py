@@ -41,10 +41,6 @@ from torchdivergence import _rows as rows_of_the_package
 
 pytestmark = [
     pytest.mark.usefixtures("one_thread"),
-    # raised by torch when it imports its compiler, at the first derivative in forward mode, and by torch.jit.trace
-    pytest.mark.filterwarnings("ignore:`torch.jit.* is deprecated:DeprecationWarning"),
-    # raised by torch when it exports
-    pytest.mark.filterwarnings("ignore:`isinstance.treespec, LeafSpec.` is deprecated:FutureWarning"),
     # raised by torch when it looks whether its fake tensors are views
     pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf Tensor:UserWarning"),
 ]
@@ -167,9 +163,21 @@ class AllDivergences(torch.nn.Module):
     def __init__(self, case: Case) -> None:
         super().__init__()
         self.case = case
+        self.divergences = {str(x): x for x in DIVERGENCES}
 
     def forward(self, p: Tensor, q: Tensor, weights: Tensor) -> dict[str, Tensor]:
-        return {str(x): self.case.ours(x)(p, q, weights=weights) for x in DIVERGENCES}
+        return {name: self.case.ours(x)(p, q, weights=weights) for name, x in self.divergences.items()}
+
+
+# Weights bring the constants NaN and inf into a program
+SAVES_NAN = not (2, 7) <= torch.__version__ < (2, 9)  # type: ignore[operator]
+
+
+def saved_and_loaded(program: Any) -> Any:
+    file = io.BytesIO()
+    torch.export.save(program, file)
+    file.seek(0)
+    return torch.export.load(file)
 
 
 EXPORTS = {  # the rows, the reduction, whether export is strict and whether the rows require gradients
@@ -191,13 +199,9 @@ def test_an_exported_program_is_saved_and_takes_any_number_of_rows(
     program = torch.export.export(module, (p, q, WEIGHTS), dynamic_shapes=({0: batch},) * 3, strict=strict)
     assert operators_of(program.graph).count("row_divergence") == len(DIVERGENCES)
     assert set(operators_of(program.graph)) <= {"row_divergence", "exact_sum"}
-    file = io.BytesIO()
-    torch.export.save(program, file)
-    file.seek(0)
-    loaded = torch.export.load(file)
     others = *other_rows(case, 9, 4), WEIGHTS.repeat(3) + 1 / 3
     expected = module(*others)
-    for each in (program, loaded):
+    for each in [program, saved_and_loaded(program)] if SAVES_NAN else [program]:
         values = each.module()(*others)
         assert values.keys() == expected.keys()
         assert all(torch.equal(values[name], value) for name, value in expected.items())
@@ -341,10 +345,10 @@ def test_fake_tensors_have_values_of_the_right_shape(divergence: Divergence, cas
 def test_the_operators_of_rows_pass_the_checks_of_torch(divergence: Divergence, requires_grad: bool) -> None:
     p, q = (x.requires_grad_(requires_grad) for x in LOGITS.rows())
     key, ones = key_of(divergence), torch.ones(3, dtype=torch.float64)
-    values = OPERATORS.ROW_DIVERGENCE(p, q, True, True, 0.7, key).detach()
-    torch.library.opcheck(OPERATORS.ROW_DIVERGENCE, (p, q, True, True, 0.7, key))
-    torch.library.opcheck(OPERATORS.ROW_GRADIENTS, (ones, values, p, q, True, True, 0.7, key, 3))
-    torch.library.opcheck(OPERATORS.ROW_DIVERGENCES, (p, q, True, True, 0.7, 2, f"{key} entropy"))
+    values = OPERATORS.ROW_DIVERGENCE(p, q, 3, 0.7, key).detach()
+    torch.library.opcheck(OPERATORS.ROW_DIVERGENCE, (p, q, 3, 0.7, key))
+    torch.library.opcheck(OPERATORS.ROW_GRADIENTS, (ones, values, p, q, 3, 0.7, key, 3))
+    torch.library.opcheck(OPERATORS.ROW_DIVERGENCES, (p, q, 3, 0.7, 2, f"{key} entropy"))
 
 
 def key_of(divergence: Divergence) -> str:

@@ -15,8 +15,12 @@ from torchdivergence import KLDivergence
 
 triton = pytest.importorskip("torchdivergence._rows.triton_kl")
 
-# The interpreter computes both branches of a tl.where with numpy.
-pytestmark = pytest.mark.filterwarnings("ignore:(overflow|invalid value|divide by zero) encountered:RuntimeWarning")
+pytestmark = [
+    # The interpreter computes both branches of a tl.where with numpy.
+    pytest.mark.filterwarnings("ignore:(overflow|invalid value|divide by zero) encountered:RuntimeWarning"),
+    # The interpreter of Triton before 3.6
+    pytest.mark.filterwarnings("ignore:Conversion of an array with ndim > 0 to a scalar:DeprecationWarning"),
+]
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 DTYPES = [torch.float32, torch.bfloat16, torch.float16]

@@ -1,6 +1,7 @@
 """Docstrings of the functions and metrics, and the table of the documents, from the declarations."""
 
 import textwrap
+from collections.abc import Iterable, Iterator
 
 from torchdivergence._divergences.spec import SPECS, Accuracy, DivergenceSpec
 
@@ -83,8 +84,8 @@ Shapes:
     floating point. A row of weight zero is ignored whatever it holds; with ``"none"`` it gives 0.
 
 Returns:
-    ``compute`` returns float64: a single number, unless the reduction is ``"none"``. It is infinite if the formula is
-    for some row. Before the first update a mean is NaN.
+    A single float64 number from ``compute``, unless the reduction is ``"none"``. It is infinite if the formula is for
+    some row. Before the first update a mean is NaN.
 
 Raises:
     TypeError: From ``update``: p or q is not a real tensor, or has an integer dtype although ``log_prob`` is True.
@@ -96,7 +97,8 @@ Example:
     >>> import torch
     >>> from torchdivergence import {metric}
     >>> metric = {metric}({argument})
-    >>> metric.update(torch.tensor([[0.36, 0.48, 0.16]]), torch.tensor([[1 / 3, 1 / 3, 1 / 3]]))
+    >>> p, q = torch.tensor([[0.36, 0.48, 0.16]]), torch.tensor([[1 / 3, 1 / 3, 1 / 3]])
+    >>> metric.update(p, q)
     >>> metric.compute()
     tensor({example}, dtype=torch.float64)
 
@@ -104,8 +106,8 @@ Example:
 """
 
 _SUMS = (
-    "Rows are as accurate as those of :func:`torchdivergence.functional.{function}`. Their sum is exact: the value has "
-    "the same bits for every batch size, order and number of processes."
+    "Rows are as accurate as those of :func:`~torchdivergence.functional.{function}`. Their sum is exact: the value "
+    "has the same bits for every batch size, order and number of processes."
 )
 
 
@@ -157,23 +159,43 @@ def _paragraph(text: str) -> str:
 
 
 def divergence_table() -> str:
-    """All divergences as a table in Markdown, with their sources below it."""
-    lines = ["| Metric | Formula | Zero for p = q | Unit | Source |", "|---|---|---|---|---|"]
-    sources = list(dict.fromkeys(spec.source for spec in SPECS.values()))
+    """All divergences as a table in Markdown; below it what is zero, which have a unit, and the sources."""
+    lines = ["| Metric | Formula |", "|---|---|"]
     for spec in SPECS.values():
         formula = spec.formula.replace(r"\|", r"\Vert ").replace("|", r"\vert ")  # a bar would end the cell
-        zero, unit = "yes" if spec.zero_iff_equal else "no", "nats, or `base`" if spec.has_log_unit else "none"
-        lines.append(f"| `{signature(spec)}` | ${formula}$ | {zero} | {unit} | [{sources.index(spec.source) + 1}] |")
-    return "\n".join([*lines, "", "Sources:", "", *(f"{n}. {source}." for n, source in enumerate(sources, 1)), ""])
+        lines.append(f"| {{py:class}}`{signature(spec)} <torchdivergence.{spec.metric}>` | ${formula}$ |")
+    nonzero = _names(spec for spec in SPECS.values() if not spec.zero_iff_equal)
+    unitless = _names(spec for spec in SPECS.values() if not spec.has_log_unit)
+    facts = [
+        f"All are zero if and only if p = q, except {nonzero}.",
+        f"The unit is nats, or set by `base`; {unitless} have no unit.",
+    ]
+    return "\n".join([*lines, "", *facts, "", "Sources of the definitions:", "", *_sources(), ""])
+
+
+def _sources() -> Iterator[str]:
+    for source in dict.fromkeys(spec.source for spec in SPECS.values()):
+        yield f"- {_names(spec for spec in SPECS.values() if spec.source == source)}: {source}."
+
+
+def _names(specs: Iterable[DivergenceSpec]) -> str:
+    """The names of metrics as the end of a sentence."""
+    *first, last = (f"`{spec.metric}`" for spec in specs)
+    return f"{', '.join(first)} and {last}" if first else last
 
 
 def api_pages() -> dict[str, str]:
-    """Directives for the API page, in Markdown: of all metrics, and of all functions."""
+    """Parts of the API pages, in Markdown: directives for all metrics and for all functions, and a table of both."""
     metrics = [f".. autoclass:: torchdivergence.{spec.metric}" for spec in SPECS.values()]
     metrics[0] += "\n   :members: update, compute, forward, reset, merge_state, n_invalid, plot"
     functions = [f".. autofunction:: torchdivergence.functional.{spec.function}" for spec in SPECS.values()]
     pages = {"metrics": metrics, "functions": functions}
-    return {name: "\n\n".join(["```{eval-rst}", *lines, "```"]) + "\n" for name, lines in pages.items()}
+    directives = {name: "\n\n".join(["```{eval-rst}", *lines, "```"]) + "\n" for name, lines in pages.items()}
+    links = (
+        f"| {{py:class}}`~torchdivergence.{spec.metric}` | {{py:func}}`~torchdivergence.functional.{spec.function}` |"
+        for spec in SPECS.values()
+    )
+    return {**directives, "names": "\n".join(["| Metric | Function |", "|---|---|", *links, ""])}
 
 
 def signature(spec: DivergenceSpec) -> str:

@@ -89,7 +89,7 @@ class DifferentiablePair(NormalizedPair):
     """
 
     def __init__(self, a: Tensor, b: Tensor) -> None:
-        a, b = (x - x.detach().amax(-1, keepdim=True) for x in (a, b))
+        a, b = (x - x.detach().max(-1, keepdim=True).values for x in (a, b))
         # not logsumexp: its forward derivative is in place, which torch cannot differentiate again
         mass_a, mass_b = (x.exp().sum(-1, keepdim=True).log() for x in (a, b))
         log_p, self.log_q = a - mass_a, b - mass_b

@@ -27,5 +27,6 @@ def refuse_other_names(names: Collection[str], allow_target: bool = True) -> Non
     if not names:
         return
     here = _HERE if allow_target else _ALSO_TARGET
-    for name in here.keys() & names:
-        raise TypeError(f"there is no argument {name!r}: {here[name]}.")
+    for name in names:
+        if name in here:
+            raise TypeError(f"there is no argument {name!r}: {here[name]}.")

@@ -74,7 +74,7 @@ def check_integer(name: str, value: object, alternative: str = "") -> int:
 
 
 def _check_dim(dim: object) -> Dim:
-    if isinstance(dim, tuple | list):
+    if isinstance(dim, (tuple, list)):
         return tuple(check_integer("each of dim", d) for d in dim)
     return check_integer("dim", dim, " or a tuple of integers")
 
@@ -107,11 +107,10 @@ def check_nan_policy(nan_policy: NanPolicy) -> NanPolicy:
 
 def check_log_prob(log_prob: LogProb) -> tuple[bool, bool]:
     """A flag for p and one for q."""
-    match log_prob:
-        case bool():
-            return log_prob, log_prob
-        case (bool(of_p), bool(of_q)):
-            return of_p, of_q
+    if isinstance(log_prob, bool):
+        return log_prob, log_prob
+    if isinstance(log_prob, (tuple, list)) and len(log_prob) == 2 and all(isinstance(x, bool) for x in log_prob):
+        return log_prob[0], log_prob[1]
     raise TypeError(f"log_prob must be a bool or a pair (p, q) of bools, but got {log_prob!r}.")
 
 

@@ -13,6 +13,7 @@ from torchdivergence._inputs.settings import Dim, LogProb, NanPolicy, Reduction
 from torchdivergence._metrics.row_evaluator import RowEvaluator
 from torchdivergence._metrics.shared_pass import SharedPass
 from torchdivergence._metrics.single_state import SingleStateMetric, State
+from torchdivergence._report.plotting import plot_values, with_unit
 from torchdivergence._states.part import RowBatch, weighted
 from torchdivergence._states.row_totals import RowTotals, reduce
 
@@ -33,7 +34,6 @@ class DivergenceMetric(SingleStateMetric):
     """A divergence of each row, reduced over all rows. A subclass sets ``spec``, which also makes its docstring."""
 
     higher_is_better = False
-    plot_lower_bound = 0.0
 
     spec: ClassVar[DivergenceSpec]
     shared_pass: SharedPass | None = None
@@ -110,7 +110,8 @@ class DivergenceMetric(SingleStateMetric):
         Returns:
             The figure and the axes.
         """
-        return self._plot(val, ax)
+        values = self.compute() if val is None else val
+        return plot_values(values, with_unit(self.spec.metric, self.evaluator.unit), ax)
 
     def _batch_stats(self, p: Tensor, q: Tensor | None = None, weights: Tensor | None = None) -> RowBatch:
         if self.shared_pass and (shared := self.shared_pass.batch(self.evaluator.key)):

@@ -56,6 +56,14 @@ class RowEvaluator:
         name = f"{self.key}_{kind}_format{FORMAT}_{read}"
         return name.replace(".", "_").replace(" ", "")  # a dot would split it in a state_dict
 
+    @property
+    def unit(self) -> str:
+        """Name of the unit of a value; empty if it has none."""
+        if not self.spec.has_log_unit:
+            return ""
+        base = self.given["base"]
+        return "nats" if base is None else "bits" if base == 2 else f"logarithms to base {base:g}"
+
     def fresh_copy(self) -> "RowEvaluator":
         """A copy that has not inspected any input yet."""
         return RowEvaluator(self.spec, self.parameter, **self.given, nan_policy=self.nan_policy)  # type: ignore[arg-type]

@@ -17,6 +17,7 @@ from torchmetrics import Metric
 from torchmetrics.utilities.data import dim_zero_cat
 from torchmetrics.utilities.exceptions import TorchMetricsUserError
 
+from torchdivergence._compile import dynamo_disable
 from torchdivergence._inputs.names import refuse_other_names
 from torchdivergence._metrics.comparison import ComparableMetric
 from torchdivergence._metrics.foreign_states import other_format, state_mismatch
@@ -97,6 +98,7 @@ class SingleStateMetric(ComparableMetric):
         return self._finalize(self.current_state)
 
     @torch.jit.unused
+    @dynamo_disable
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """Update with a batch, and return the value over this batch alone."""
         self._refuse_if_synced()
@@ -236,6 +238,7 @@ class SingleStateMetric(ComparableMetric):
         # torchmetrics counts a failed update, and drops the computed value
         wrapped = super()._wrap_update(update)
 
+        @dynamo_disable
         @functools.wraps(update)
         def atomic_update(*args: Any, **kwargs: Any) -> None:
             refuse_other_names(kwargs)
@@ -250,6 +253,7 @@ class SingleStateMetric(ComparableMetric):
         # and a single row is squeezed
         wrapped = super()._wrap_compute(compute)
 
+        @dynamo_disable
         @functools.wraps(compute)
         def unsynced_on_error(*args: Any, **kwargs: Any) -> Any:
             self._before_compute()

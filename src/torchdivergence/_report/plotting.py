@@ -1,8 +1,12 @@
-"""Plots of reports and statistics. matplotlib is imported when a plot is drawn."""
+"""Plots of values, statistics and reports. matplotlib is imported when a plot is drawn."""
 
 import math
 from collections.abc import Sequence
+from importlib import import_module
 from typing import Any
+
+import torch
+from torch import Tensor
 
 from torchdivergence._states.histogram import Distribution
 from torchdivergence._states.profile import PositionBin
@@ -25,22 +29,46 @@ def plot_report(
     return axes[0].figure, axes
 
 
-def plot_histogram(distribution: Distribution, name: str, unit: float, ax: Any = None, label: str | None = None) -> Any:
-    """The histogram of a divergence over rows: the figure and its axes."""
+def plot_histogram(
+    distribution: Distribution, name: str, unit: str, scale: float, ax: Any = None, label: str | None = None
+) -> Any:
+    """The histogram of a divergence over rows, whose values in nats are divided by a scale: the figure and its axes."""
     ax = _axes(1) if ax is None else ax
-    _histogram(ax, distribution, f"{name} of a row", f"Distribution of {name}", label, unit)
+    _histogram(ax, distribution, with_unit(f"{name} of a row", unit), f"Distribution of {name}", label, scale)
     ax.spines[["top", "right"]].set_visible(False)
     if label is not None:
         _legend([ax])
     return ax.figure, ax
 
 
-def _axes(columns: int) -> Any:
+def plot_values(values: Tensor | Sequence[Tensor], name: str, ax: Any = None, label: str | None = None) -> Any:
+    """Values of several steps as a line, or one value, or those of many rows, as dots: the figure and its axes."""
+    ax = _axes(1, pyplot=True) if ax is None else ax
+    steps = not isinstance(values, Tensor)
+    numbers = torch.stack(list(values)) if steps else torch.as_tensor(values).flatten()
+    ax.plot(numbers.detach().cpu(), "o-" if steps else "o", markersize=3, linewidth=1, label=label)
+    ax.set(xlabel="step" if steps else "row", ylabel=name)
+    ax.xaxis.get_major_locator().set_params(integer=True)
+    ax.xaxis.set_visible(len(numbers) > 1)
+    ax.spines[["top", "right"]].set_visible(False)
+    if label is not None:
+        ax.legend(frameon=False)
+    return ax.figure, ax
+
+
+def with_unit(name: str, unit: str) -> str:
+    """The label of an axis."""
+    return f"{name}, {unit}" if unit else name
+
+
+def _axes(columns: int, pyplot: bool = False) -> Any:
+    """New axes. A figure of pyplot is shown by ``plt.show()``, as those of torchmetrics are."""
+    module, name = ("matplotlib.pyplot", "figure") if pyplot else ("matplotlib.figure", "Figure")
     try:
-        from matplotlib.figure import Figure
+        figure = getattr(import_module(module), name)
     except ImportError:
-        raise ImportError("plot() needs matplotlib: pip install 'torchdivergence[plot]'.") from None
-    return Figure(figsize=(5.5 * columns, 4), layout="constrained").subplots(1, columns)
+        raise ModuleNotFoundError("plot() needs matplotlib: pip install 'torchdivergence[plot]'.") from None
+    return figure(figsize=(5.5 * columns, 4), layout="constrained").subplots(1, columns)
 
 
 def _legend(axes: Any) -> None:
@@ -54,10 +82,10 @@ def _legend(axes: Any) -> None:
 
 
 def _histogram(
-    ax: Any, distribution: Distribution, name: str, title: str, label: str | None, unit: float = 1.0
+    ax: Any, distribution: Distribution, name: str, title: str, label: str | None, scale: float = 1.0
 ) -> None:
     low, high, counts = distribution.histogram()
-    low, high = ([x / unit for x in edges] for edges in (low, high))
+    low, high = ([x / scale for x in edges] for edges in (low, high))
     total, zeros = distribution.total, distribution.total - sum(counts) - distribution.infinite
     # bins differ in width on a logarithmic axis
     shares = [100 * n / total / math.log2(end / start) for start, end, n in zip(low, high, counts, strict=True)]
@@ -65,14 +93,12 @@ def _histogram(
     patches = _bars(ax, low, high, shares, text)
     color = patches.get_facecolor()
     for q, style in _STYLES.items():
-        place = distribution.quantile(q) / unit
+        place = distribution.quantile(q) / scale
         if 0 < place < float("inf"):
-            ax.axvline(place, color=color[:3], linestyle=style, linewidth=1)
-            if label is None:
-                ax.annotate(
-                    f" {_NAMES[q]} {place:.2g}", (place, 0.98), xycoords=("data", "axes fraction"), rotation=90,
-                    va="top", ha="right", fontsize="small",
-                )  # fmt: skip
+            mark = f"{_NAMES[q]}: {place:.2g}" if label is None else None
+            ax.axvline(place, color=color[:3], linestyle=style, linewidth=1, label=mark)
+    if label is None:
+        ax.legend(loc="upper left", frameon=False, fontsize="small")
     ax.set(xscale="log", xlabel=name, ylabel="% of rows per factor of 2", title=title)
 
 
@@ -93,6 +119,11 @@ def _profile(ax: Any, profile: Sequence[PositionBin], label: str | None) -> None
     means = [x.mean for x in profile]
     ax.plot(positions, means, "o-", markersize=3, linewidth=1, label=label)
     ax.set(xscale="log", xlabel="position in the sequence", ylabel="mean KL(p‖q), nats")
-    if any(mean > 0 for mean in means):  # a logarithmic axis needs a positive number
+    ax.xaxis.set_major_formatter("{x:g}")
+    drawn = [y for line in ax.lines for y in line.get_ydata() if y > 0]
+    if drawn and max(drawn) > 10 * min(drawn):
         ax.set_yscale("log")
+        ax.autoscale(axis="y")  # another profile may have set limits for a linear axis
+    else:
+        ax.set_ylim(bottom=0)
     ax.set_title("Mean KL by position" if profile else "Mean KL by position: no sequences")

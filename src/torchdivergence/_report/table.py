@@ -6,7 +6,8 @@ from collections.abc import Iterable, Mapping
 Line = tuple[str, str, str, str]
 
 _FOOT = (
-    "A row is a token. ± error: standard error for independent rows. ± clustered: standard error clustered by sequence."
+    "A row is a token. ± error: standard error for independent rows.\n"
+    "± clustered: standard error clustered by sequence."
 )
 
 

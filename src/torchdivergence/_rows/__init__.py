@@ -10,7 +10,7 @@ from torch import Tensor
 
 from torchdivergence._divergences import by_key
 from torchdivergence._rows import derivatives as derivatives  # registers kernels
-from torchdivergence._rows.operators import ROW_DIVERGENCE, ROW_DIVERGENCES, evaluate
+from torchdivergence._rows.operators import ROW_DIVERGENCE, ROW_DIVERGENCES, evaluate, sides_code
 from torchdivergence._rows.transforms import register_shardings
 from torchdivergence._tensor_kinds import is_dtensor, is_plain, may_skip_dispatcher, no_modes
 
@@ -31,7 +31,7 @@ def row_divergence(p: Tensor, q: Tensor, log_prob: tuple[bool, bool], temperatur
     if may_skip_dispatcher(p, q):
         return evaluate(p, q, log_prob, temperature, (by_key(key),))[0]
     _prepare(p)
-    return ROW_DIVERGENCE(p, q, *log_prob, temperature, key)  # type: ignore[no-any-return]
+    return ROW_DIVERGENCE(p, q, sides_code(*log_prob), temperature, key)  # type: ignore[no-any-return]
 
 
 def row_divergences(
@@ -41,7 +41,8 @@ def row_divergences(
     if no_modes() and is_plain(p) and is_plain(q):
         return evaluate(p, q, log_prob, temperature, [by_key(key) for key in keys])
     _prepare(p)
-    return ROW_DIVERGENCES(p, q, *log_prob, temperature, len(keys), " ".join(keys)).unbind()  # type: ignore[no-any-return]
+    values: Tensor = ROW_DIVERGENCES(p, q, sides_code(*log_prob), temperature, len(keys), " ".join(keys))
+    return values.unbind()
 
 
 def _prepare(p: Tensor) -> None:

@@ -23,8 +23,8 @@ from torchdivergence._rows.operators import (
     ROW_DIVERGENCE,
     ROW_DIVERGENCES,
     ROW_GRADIENTS,
+    side_flags,
     sides_code,
-    wanted_sides,
 )
 from torchdivergence._tensor_kinds import needs_gradient
 
@@ -58,11 +58,11 @@ class _RowDivergence(SingleLevelFunction):
     @staticmethod
     def backward(ctx: Any, grad_output: Tensor | None) -> _Grads:
         if grad_output is None:
-            return (None,) * 6
+            return (None,) * 5
         p, q, values = _saved(ctx)
         needed = ctx.needs_input_grad[:2]
         grads = ROW_GRADIENTS(grad_output, values, p, q, *ctx.settings, sides_code(*needed))
-        return *(grad if need else None for grad, need in zip(grads, needed, strict=True)), None, None, None, None
+        return *(grad if need else None for grad, need in zip(grads, needed, strict=True)), None, None, None
 
     @staticmethod
     def jvp(ctx: Any, *tangents: Tensor | None) -> Tensor:
@@ -93,7 +93,7 @@ class _RowGradients(SingleLevelFunction):
         grads: tuple[Tensor, Tensor] = lower_levels(ROW_GRADIENTS, *args)
         ctx.settings = args[4:]
         _save(ctx, *args[:4])
-        wanted = wanted_sides(args[-1])
+        wanted = side_flags(args[-1])
         ctx.mark_non_differentiable(*(grad for grad, need in zip(grads, wanted, strict=True) if not need))
         ctx.set_materialize_grads(False)
         return grads

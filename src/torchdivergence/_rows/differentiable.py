@@ -9,7 +9,7 @@ from torch import Tensor
 
 from torchdivergence._divergences import by_key
 from torchdivergence._divergences.pair import DifferentiablePair
-from torchdivergence._rows.operators import wanted_sides
+from torchdivergence._rows.operators import side_flags
 
 _LOG_ZERO = -1e100  # instead of -inf: finite, and exp of it times anything is 0
 _STEP = 1e-8  # instead of 0: balances the error of the step with the rounding error that it magnifies
@@ -20,8 +20,7 @@ def differentiable_gradients(
     values: Tensor,
     p: Tensor,
     q: Tensor,
-    log_p: bool,
-    log_q: bool,
+    log_prob: int,
     temperature: float,
     divergence: str,
     sides: int,
@@ -31,15 +30,15 @@ def differentiable_gradients(
     Gradients are zero in rows of infinite value, and in invalid rows on which nothing depends. At a probability of 0
     their derivatives are accurate to about 1e-7, where they exist.
     """
-    numerics = by_key(divergence)
+    numerics, are_logs = by_key(divergence), side_flags(log_prob)
     zero_rows = (values == math.inf) | (values.isnan() & (grad_output == 0))
     masked = zero_rows.unsqueeze(-1)
-    a, b = _finite_log_weights((p, q), (log_p, log_q), temperature, masked)
+    a, b = _finite_log_weights((p, q), are_logs, temperature, masked)
     pair = DifferentiablePair(a, b)
     outer = grad_output * numerics.finalize_grad(values.masked_fill(zero_rows, 0.0))
     grads = []
     for x, log_weight, share, log_grad, is_log, need in zip(
-        (p, q), (a, b), (pair.p, pair.q), numerics.log_grads(pair), (log_p, log_q), wanted_sides(sides), strict=True
+        (p, q), (a, b), (pair.p, pair.q), numerics.log_grads(pair), are_logs, side_flags(sides), strict=True
     ):
         part = log_grad - share * log_grad.sum(-1, keepdim=True)
         part = part / temperature if is_log else part / log_weight.exp()
@@ -62,7 +61,7 @@ def _finite_log_weights(
     logs = []
     for x, is_log, other in zip(weights, log_prob, reversed(shares), strict=True):
         if is_log:
-            centered = (x - x.detach().amax(-1, keepdim=True)) / temperature
+            centered = (x - x.detach().max(-1, keepdim=True).values) / temperature
             logs.append(centered.masked_fill(centered < _LOG_ZERO, _LOG_ZERO))
         else:
             least = other.masked_fill(other == 0, 1.0) * x.detach().sum(-1, keepdim=True) * _STEP

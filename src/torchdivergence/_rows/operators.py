@@ -25,7 +25,7 @@ from torchdivergence._rows import native, reference
 
 NAMESPACE = "torchdivergence"
 LIBRARY = Library(NAMESPACE, "DEF")
-_SIDES = "Tensor p, Tensor q, bool log_p, bool log_q, float temperature"
+_SIDES = "Tensor p, Tensor q, int log_prob, float temperature"
 for _schema in (
     f"row_divergence({_SIDES}, str divergence) -> Tensor",
     f"row_gradients(Tensor grad_output, Tensor values, {_SIDES}, str divergence, int sides) -> (Tensor, Tensor)",
@@ -39,12 +39,16 @@ ROW_DIVERGENCES = torch.ops.torchdivergence.row_divergences.default
 
 
 def sides_code(p: bool, q: bool) -> int:
-    """Which of p and q is wanted, as an integer: DTensor tells calls apart by integers, not by bools."""
+    """A flag for p and one for q in one integer.
+
+    In the schemas an integer is the first argument that is no tensor: DTensor takes two calls for the same one if the
+    arguments from the first integer on are equal.
+    """
     return p + 2 * q
 
 
-def wanted_sides(code: int) -> tuple[bool, bool]:
-    """Whether p, and whether q is wanted."""
+def side_flags(code: int) -> tuple[bool, bool]:
+    """The flag for p and the one for q."""
     return bool(code & 1), bool(code & 2)
 
 
@@ -105,23 +109,23 @@ def _triton() -> ModuleType | None:
     return triton_kl
 
 
-def _divergence_kernel(p: Tensor, q: Tensor, log_p: bool, log_q: bool, temperature: float, divergence: str) -> Tensor:
-    return evaluate(p, q, (log_p, log_q), temperature, (by_key(divergence),))[0]
+def _divergence_kernel(p: Tensor, q: Tensor, log_prob: int, temperature: float, divergence: str) -> Tensor:
+    return evaluate(p, q, side_flags(log_prob), temperature, (by_key(divergence),))[0]
 
 
 def _divergences_kernel(
-    p: Tensor, q: Tensor, log_p: bool, log_q: bool, temperature: float, count: int, divergences: str
+    p: Tensor, q: Tensor, log_prob: int, temperature: float, count: int, divergences: str
 ) -> Tensor:
     numerics = [by_key(key) for key in divergences.split()]
     assert count == len(numerics)
-    return torch.stack(evaluate(p, q, (log_p, log_q), temperature, numerics))
+    return torch.stack(evaluate(p, q, side_flags(log_prob), temperature, numerics))
 
 
 def _gradients_kernel(grad_output: Tensor, values: Tensor, p: Tensor, q: Tensor, *settings: Any) -> tuple[Tensor, ...]:
     """The gradients of p and of q; an empty tensor for a side that is not wanted."""
-    log_p, log_q, temperature, divergence, sides = settings
+    log_prob, temperature, divergence, sides = settings
     grads = reference.gradients(
-        p, q, (log_p, log_q), temperature, by_key(divergence), values, grad_output, wanted_sides(sides)
+        p, q, side_flags(log_prob), temperature, by_key(divergence), values, grad_output, side_flags(sides)
     )
     return tuple(x.new_empty(0) if grad is None else grad for x, grad in zip((p, q), grads, strict=True))
 
@@ -135,7 +139,7 @@ def _divergences_shape(p: Tensor, *settings: Any) -> Tensor:
 
 
 def _gradients_shape(grad_output: Tensor, values: Tensor, p: Tensor, q: Tensor, *settings: Any) -> tuple[Tensor, ...]:  # noqa: ARG001
-    wanted = wanted_sides(settings[-1])
+    wanted = side_flags(settings[-1])
     return tuple(torch.empty_like(x) if need else x.new_empty(0) for x, need in zip((p, q), wanted, strict=True))
 
 

@@ -12,7 +12,7 @@ from torchdivergence._rows.operators import (
     ROW_DIVERGENCE,
     ROW_DIVERGENCES,
     ROW_GRADIENTS,
-    wanted_sides,
+    side_flags,
 )
 
 
@@ -35,7 +35,7 @@ def _divergences_vmap(info: Any, in_dims: Any, p: Tensor, q: Tensor, *settings: 
 
 def _gradients_vmap(info: Any, in_dims: Any, *args: Any) -> Any:
     tensors = [batch_first(x, dim, info.batch_size) for x, dim in zip(args[:4], in_dims[:4], strict=True)]
-    return ROW_GRADIENTS(*tensors, *args[4:]), tuple(0 if need else None for need in wanted_sides(args[-1]))
+    return ROW_GRADIENTS(*tensors, *args[4:]), tuple(0 if need else None for need in side_flags(args[-1]))
 
 
 for _name, _rule in (
@@ -69,5 +69,5 @@ def register_shardings() -> None:
 
     @register_sharding(ROW_GRADIENTS)  # type: ignore[untyped-decorator]
     def _(grad_output: Any, values: Any, p: Any, q: Any, *settings: Any) -> list[Any]:  # noqa: ARG001
-        outputs = ["row" if need else "whole" for need in wanted_sides(settings[-1])]
+        outputs = ["row" if need else "whole" for need in side_flags(settings[-1])]
         return placements(outputs, ["row"] * 4 + [""] * len(settings), p.ndim)

@@ -70,13 +70,13 @@ def _log_weights(pointer, index, mask, temperature, IS_LOG: tl.constexpr, SCALED
     """Log-weights of a chunk, in float64 unless they are unscaled logits; and whether one of them is invalid."""
     x = tl.load(pointer + index, mask=mask, other=0).to(tl.float32)
     if IS_LOG:
-        bad = (x != x) | (x == float("inf"))
-        a = tl.where(mask & ~bad, x.to(tl.float64) / temperature if SCALED else x, -float("inf"))
+        valid = x < float("inf")  # False for NaN
+        a = tl.where(mask & valid, x.to(tl.float64) / temperature if SCALED else x, -float("inf"))
     else:
-        bad = ~((x >= 0) & (x < float("inf")))
-        positive = mask & (x > 0) & ~bad
+        valid = (x >= 0) & (x < float("inf"))
+        positive = mask & valid & (x > 0)
         a = tl.where(positive, tl.log(tl.where(positive, x, 1).to(tl.float64)), -float("inf"))
-    return a, tl.max((bad & mask).to(tl.int32), 0) > 0
+    return a, tl.min(valid.to(tl.int32), 0) == 0
 
 
 @triton.jit
@@ -165,8 +165,7 @@ def _kl_rows(
     none = tl.full((), -float("inf"), tl.float64)
     mass, lone_q = none, none  # log p-mass so far; log q-mass of the chunks without p
     ratio, d = tl.zeros((), tl.float64), tl.zeros((), tl.float64)
-    invalid, infinite = tl.zeros((), tl.int1), tl.zeros((), tl.int1)
-    any_p, any_q = tl.zeros((), tl.int1), tl.zeros((), tl.int1)
+    invalid, infinite, any_p, any_q = row < 0, row < 0, row < 0, row < 0  # all False, as values of the kernel
     for start in range(0, classes, CHUNK):
         index = start + tl.arange(0, CHUNK).to(tl.int64)
         a, bad_a = _log_weights(p_pointer, index * p_stride, index < classes, temperature, LOG_P, SCALED)

@@ -6,7 +6,6 @@ from typing import NamedTuple, TypeVar
 import torch
 from torch import Tensor
 
-from torchdivergence._compile import dynamo_disable
 from torchdivergence._layout import WIDTH
 from torchdivergence._states.part import Part, RowBatch, weighted
 from torchdivergence._states.superaccumulator import accumulate_, read, round_to_float, units_of
@@ -35,7 +34,6 @@ class RowTotals(Part[Totals]):
 
     size = 2 * WIDTH + 1
 
-    @dynamo_disable
     def accumulate_(self, state: Tensor, batch: RowBatch) -> None:
         """Add the rows of a batch."""
         state[-1].add_(batch.items)
@@ -47,7 +45,6 @@ class RowTotals(Part[Totals]):
         kept = weights.masked_fill(products.isnan(), math.nan)
         accumulate_(state[:-1].view(2, WIDTH), torch.stack([products.flatten(), kept.flatten()]))
 
-    @dynamo_disable
     def read(self, state: Tensor) -> Totals:
         """The totals. This waits for the device."""
         state = state.cpu()
