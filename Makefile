@@ -43,6 +43,7 @@ lint: $(BUILT)
 	$(BIN)/pre-commit run --all-files
 
 docs: $(BUILT)
+	rm -rf docs/_build docs/_generated
 	$(BIN)/sphinx-build --fail-on-warning --fresh-env docs docs/_build
 
 bench: $(BUILT)
