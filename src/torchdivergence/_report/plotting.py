@@ -97,7 +97,7 @@ def _histogram(
         if 0 < place < float("inf"):
             mark = f"{_NAMES[q]}: {place:.2g}" if label is None else None
             ax.axvline(place, color=color[:3], linestyle=style, linewidth=1, label=mark)
-    if label is None:
+    if label is None and ax.get_legend_handles_labels()[0]:
         ax.legend(loc="upper left", frameon=False, fontsize="small")
     ax.set(xscale="log", xlabel=name, ylabel="% of rows per factor of 2", title=title)
 
