@@ -27,7 +27,8 @@ extensions = [
 ]
 myst_enable_extensions = ["attrs_inline", "colon_fence", "dollarmath"]
 myst_heading_anchors = 3
-nb_execution_mode = "off"  # notebooks show their stored outputs, which the tests compare with fresh ones
+# notebooks show their stored outputs, which the tests compare with fresh ones
+nb_execution_mode = "off"
 exclude_patterns = ["_build", "_generated", "jupyter_execute"]
 
 autodoc_member_order = "bysource"
