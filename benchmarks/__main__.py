@@ -11,12 +11,24 @@ from pathlib import Path
 import torch
 import torchmetrics
 
-from benchmarks import accuracy, chart, cuda, family, gradients, machine_load, memory, overhead, scaling, speed
+from benchmarks import (
+    accuracy,
+    chart,
+    coverage,
+    cuda,
+    family,
+    gradients,
+    machine_load,
+    memory,
+    overhead,
+    scaling,
+    speed,
+)
 from benchmarks.report import Panel, Section, paragraphs
 
 SECTIONS: dict[str, Callable[[bool], Section]] = {
     module.__name__.rpartition(".")[2]: module.measure
-    for module in (accuracy, speed, family, scaling, memory, overhead, gradients, cuda)
+    for module in (accuracy, coverage, speed, family, scaling, memory, overhead, gradients, cuda)
 }
 OUTPUTS = Path(__file__).parents[1] / "outputs"
 

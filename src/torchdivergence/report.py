@@ -14,18 +14,21 @@ from torchdivergence._inputs.settings import (
     NanPolicy,
     check_integer,
     check_num_classes,
+    check_parameter,
     check_quantiles,
     check_top_k,
 )
 from torchdivergence._inputs.tensors import Rows, check_target, clip_classes
 from torchdivergence._metrics.dict_metric import DictMetric, Statistic
 from torchdivergence._metrics.row_evaluator import RowEvaluator
+from torchdivergence._report.intervals import Intervals
 from torchdivergence._report.named_values import (
     QUANTILES,
     estimate_names,
     estimate_values,
     quantile_names,
     quantile_values,
+    rough_quantiles,
     row_counts,
 )
 from torchdivergence._report.perplexity import TargetSummary
@@ -40,10 +43,11 @@ from torchdivergence._states.profile import Profile
 __all__ = ["DivergenceReport"]
 
 
-def _mean_values(means: Means) -> dict[str, float]:
-    values = estimate_values(means.estimates[DIVERGENCE], "kl_mean", "kl_")
-    for name, estimate in means.estimates.items():
-        values |= estimate_values(estimate, name) if name != DIVERGENCE else {}
+def _mean_values(means: Means, confidence: float) -> dict[str, float]:
+    intervals, (kl, *agreements) = Intervals.of_means(confidence, means), means.estimates.items()
+    values = estimate_values(kl[1], intervals, "log", "kl_mean", "kl_")
+    for name, estimate in agreements:
+        values |= estimate_values(estimate, intervals, "logit", name)
     return values | {"sequences": means.clusters}
 
 
@@ -51,12 +55,18 @@ def _kl_values(distribution: Distribution, quantiles: dict[str, float]) -> dict[
     return quantile_values(distribution, quantiles, "kl_") | row_counts(distribution)
 
 
-def _target_values(means: Means) -> dict[str, float]:
-    return TargetSummary.from_means(means.estimates).values() if means.rows else {}
+def _target_values(means: Means, confidence: float) -> dict[str, float]:
+    if not means.rows:
+        return {}
+    return TargetSummary.from_means(means.estimates).values(Intervals.of_means(confidence, means))
 
 
 def _delta_p_values(distribution: Distribution, quantiles: dict[str, float]) -> dict[str, float]:
     return quantile_values(distribution, quantiles, "delta_p_") if distribution.total else {}
+
+
+def _rough_delta_p(distribution: Distribution, quantiles: dict[str, float]) -> list[str]:
+    return rough_quantiles(distribution, quantiles, "delta_p_") if distribution.total else []
 
 
 class DivergenceReport(DictMetric):
@@ -76,6 +86,7 @@ class DivergenceReport(DictMetric):
         temperature: Temperature of both: softmax(logits / temperature).
         ignore_index: Rows with this target are ignored.
         quantiles: Quantiles to compute, each strictly between 0 and 1.
+        confidence: Level of the confidence intervals, strictly between 0 and 1.
         nan_policy: What to do about rows that hold NaN, +inf or a negative probability, or have no mass: "propagate"
             makes all values NaN, "omit" ignores such rows, "raise" raises in ``compute``.
         kwargs: Arguments of :class:`torchmetrics.Metric`.
@@ -103,8 +114,11 @@ class DivergenceReport(DictMetric):
 
         Each mean, and each function of means, has two errors: ``<value>_standard_error``, valid if rows are
         independent, as in llama.cpp (binomial for an agreement, delta method for perplexities), and
-        ``<value>_clustered_standard_error``, clustered by sequence (CR1). Those of ``kl_mean`` are called
-        ``kl_standard_error`` and ``kl_clustered_standard_error``.
+        ``<value>_clustered_standard_error``, clustered by sequence (CR1). ``<value>_lower`` and ``<value>_upper`` are
+        the confidence interval from the clustered one, with Student's t distribution. It is symmetric on the scale of
+        log(x) for ``kl_mean``, perplexities, their ratio and ``delta_p_rms``, on that of log(x / (1 - x)) for
+        agreements, and on that of x for the others. It needs two sequences, else it is NaN. The names that belong to
+        ``kl_mean`` begin with ``kl_``, as in ``kl_lower``.
 
         ``report["kl_p99"]`` is a view of that value, for ``LightningModule.log`` or a monitor;
         ``LightningModule.log_dict(report)`` logs all values. ``print(report)`` shows a table.
@@ -140,6 +154,7 @@ class DivergenceReport(DictMetric):
         temperature: float = 1.0,
         ignore_index: int = -100,
         quantiles: Sequence[float] = QUANTILES,
+        confidence: float = 0.95,
         nan_policy: NanPolicy = "propagate",
         **kwargs: Any,
     ) -> None:
@@ -148,6 +163,7 @@ class DivergenceReport(DictMetric):
         self.top_k, self.num_classes = check_top_k(top_k), check_num_classes(num_classes)
         self.ignore_index = check_integer("ignore_index", ignore_index)
         self.quantiles = check_quantiles(quantiles)
+        self.confidence = check_parameter("confidence", confidence, 0, 1)
         self._targets = Moments(TARGET_COLUMNS)
         settings = f"top_{'_'.join(map(str, self.top_k))}_of_{self.num_classes}_but_{self.ignore_index}"
         self._register_statistics(f"{self.evaluator.state_name}_report_{settings}", self._declared())
@@ -161,14 +177,22 @@ class DivergenceReport(DictMetric):
             "means": Statistic(
                 Moments([DIVERGENCE, *agreements]),
                 [*estimate_names("kl_mean", "kl_"), *names, "sequences"],
-                _mean_values,
+                partial(_mean_values, confidence=self.confidence),
             ),
             "kl": Statistic(
-                Histogram(DIVERGENCE), [*kl, "rows", "infinite"], partial(_kl_values, quantiles=self.quantiles)
+                Histogram(DIVERGENCE),
+                [*kl, "rows", "infinite"],
+                partial(_kl_values, quantiles=self.quantiles),
+                partial(rough_quantiles, quantiles=self.quantiles, prefix="kl_"),
             ),
-            "targets": Statistic(self._targets, TargetSummary.names(), _target_values),
+            "targets": Statistic(
+                self._targets, TargetSummary.names(), partial(_target_values, confidence=self.confidence)
+            ),
             "delta_p": Statistic(
-                Histogram("delta_p", signed=True), delta_p, partial(_delta_p_values, quantiles=self.quantiles)
+                Histogram("delta_p", signed=True),
+                delta_p,
+                partial(_delta_p_values, quantiles=self.quantiles),
+                partial(_rough_delta_p, quantiles=self.quantiles),
             ),
             "profile": Statistic(Profile(DIVERGENCE)),
         }
@@ -238,4 +262,4 @@ class DivergenceReport(DictMetric):
 
     def __str__(self) -> str:
         """A table of all values. On several processes it synchronizes them, unless ``compute`` did so before."""
-        return table(self.to_dict(), self.quantiles)
+        return table(self.to_dict(), self.quantiles, self.confidence, self.rough_values())

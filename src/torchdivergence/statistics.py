@@ -1,21 +1,22 @@
 """Standard errors, quantiles and extremes of a divergence over rows, from one state of fixed size."""
 
-import statistics
 from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
 from torch import Tensor, no_grad
 
-from torchdivergence._inputs.settings import check_parameter, check_quantiles
+from torchdivergence._inputs.settings import IntervalScale, check_interval_scale, check_parameter, check_quantiles
 from torchdivergence._metrics.dict_metric import DictMetric, Statistic
 from torchdivergence._metrics.divergence_metric import DivergenceMetric
+from torchdivergence._report.intervals import Intervals
 from torchdivergence._report.named_values import (
     QUANTILES,
     estimate_names,
     estimate_values,
     quantile_names,
     quantile_values,
+    rough_quantiles,
     row_counts,
 )
 from torchdivergence._report.plotting import plot_histogram
@@ -26,10 +27,9 @@ from torchdivergence._states.part import DIVERGENCE, RowBatch
 __all__ = ["DivergenceStatistics"]
 
 
-def _mean_values(means: Means, unit: float, confidence: float) -> dict[str, float]:
+def _mean_values(means: Means, unit: float, confidence: float, scale: IntervalScale) -> dict[str, float]:
     mean = Estimate(*(x / unit for x in means.estimates[DIVERGENCE]))
-    margin = statistics.NormalDist().inv_cdf((1 + confidence) / 2) * mean.clustered_standard_error
-    return {**estimate_values(mean, "mean", ""), "lower": mean.value - margin, "upper": mean.value + margin}
+    return estimate_values(mean, Intervals.of_means(confidence, means), scale, "mean", "")
 
 
 def _distribution_values(distribution: Distribution, unit: float, quantiles: dict[str, float]) -> dict[str, float]:
@@ -47,6 +47,9 @@ class DivergenceStatistics(DictMetric):
             itself is not changed.
         quantiles: Quantiles to compute, each strictly between 0 and 1.
         confidence: Level of the confidence interval, strictly between 0 and 1.
+        interval_scale: Scale on which the interval is symmetric. With the mean m, its clustered standard error s and a
+            quantile t, "log" is :math:`m e^{\pm t s / m}`, which is never negative, and "linear" is
+            :math:`m \pm t s`. "log" covers the true mean more often.
         kwargs: Arguments of :class:`torchmetrics.Metric`.
 
     Shapes:
@@ -60,21 +63,25 @@ class DivergenceStatistics(DictMetric):
         - ``standard_error``: valid if rows are independent; s / sqrt(n) without weights;
         - ``clustered_standard_error``: valid if items are independent, with any dependence of rows within an item
           (CR1); equal to ``standard_error`` if each item is one row;
-        - ``lower``, ``upper``: normal confidence interval from the clustered standard error;
+        - ``lower``, ``upper``: confidence interval of the mean from the clustered standard error, with the quantile
+          of Student's t distribution for G - 1 degrees of freedom. G is the effective number of items,
+          :math:`(\sum_g n_g)^2 / \sum_g n_g^2`, where :math:`n_g` is the number of rows of an item or the sum of
+          their weights;
         - ``min``, ``max``: exact;
         - ``median``, and quantiles such as ``p99_9`` for 0.999: interpolated like :func:`numpy.quantile`, with a
           relative error of at most 2**-8. Each row of positive weight counts once;
         - ``rows``: number of valid rows with positive weight; ``infinite``: number of infinite ones among them;
           ``invalid``: number of invalid rows, which are ignored if the metric's ``nan_policy`` is "omit".
 
-        Errors are NaN for a single row or item, and if a row is infinite.
+        Errors are NaN for a single row or item, and if a row is infinite. So is the interval: it needs two items.
 
         ``statistics["p99"]`` is a view of that value, for ``LightningModule.log`` or a monitor;
         ``LightningModule.log_dict(statistics)`` logs all.
 
     Raises:
         TypeError: The metric is not a metric of this package.
-        ValueError: Its reduction is not "mean", or a quantile or the confidence is not between 0 and 1.
+        ValueError: Its reduction is not "mean", a quantile or the confidence is not between 0 and 1, or there is no
+            such scale.
 
     Example:
         >>> import torch
@@ -88,8 +95,8 @@ class DivergenceStatistics(DictMetric):
         mean: 0.0900
         standard_error: 0.0018
         clustered_standard_error: 0.0017
-        lower: 0.0866
-        upper: 0.0934
+        lower: 0.0867
+        upper: 0.0936
         min: 0.0138
         median: 0.0784
         p99: 0.2608
@@ -99,7 +106,8 @@ class DivergenceStatistics(DictMetric):
         invalid: 0.0000
 
     Source: A. C. Cameron and D. L. Miller, "A Practitioner's Guide to Cluster-Robust Inference", J. Hum. Resour. 50
-    (2015), section II.
+    (2015), section II. For the effective number of items C. P. Carter, K. T. Schnepel and D. G. Steigerwald,
+    "Asymptotic Behavior of a t-Test Robust to Cluster Heterogeneity", Rev. Econ. Stat. 99 (2017).
     """
 
     def __init__(
@@ -108,6 +116,7 @@ class DivergenceStatistics(DictMetric):
         *,
         quantiles: Sequence[float] = QUANTILES,
         confidence: float = 0.95,
+        interval_scale: IntervalScale = "log",
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -119,6 +128,7 @@ class DivergenceStatistics(DictMetric):
         self.evaluator = metric.evaluator.fresh_copy()
         self.quantiles = check_quantiles(quantiles)
         self.confidence = check_parameter("confidence", confidence, 0, 1)
+        self.interval_scale = check_interval_scale(interval_scale)
         self._register_statistics(f"{self.evaluator.state_name}_statistics", self._declared())
 
     def _declared(self) -> dict[str, Statistic]:
@@ -127,13 +137,14 @@ class DivergenceStatistics(DictMetric):
         return {
             "mean": Statistic(
                 Moments([DIVERGENCE]),
-                [*estimate_names("mean", ""), "lower", "upper"],
-                partial(_mean_values, unit=unit, confidence=self.confidence),
+                estimate_names("mean", ""),
+                partial(_mean_values, unit=unit, confidence=self.confidence, scale=self.interval_scale),
             ),
             "distribution": Statistic(
                 Histogram(DIVERGENCE),
                 [*names, "rows", "infinite"],
                 partial(_distribution_values, unit=unit, quantiles=self.quantiles),
+                partial(rough_quantiles, quantiles=self.quantiles),
             ),
         }
 

@@ -35,6 +35,7 @@ def test_an_invalid_target_is_refused_and_changes_nothing(target: Tensor, error:
         ({"metric": KLDivergence(reduction="sum")}, ValueError, "must be 'mean', but got 'sum'"),
         ({"metric": KLDivergence(), "quantiles": [50]}, ValueError, "below 1, but got 50"),
         ({"metric": KLDivergence(), "confidence": 1}, ValueError, "confidence must be above 0 and below 1"),
+        ({"metric": KLDivergence(), "interval_scale": "logit"}, ValueError, "interval_scale must be one of 'log'"),
     ],
 )
 def test_invalid_settings_of_statistics_are_refused(
@@ -71,6 +72,12 @@ def test_lists_are_refused_also_if_num_classes_is_given() -> None:
 def test_quantiles_with_the_same_name_are_refused() -> None:
     with pytest.raises(ValueError, match="differ in their first ten digits"):
         statistics(quantiles=[0.12345678901, 0.12345678902])
+
+
+@pytest.mark.parametrize("confidence", [0, 1, 95])
+def test_the_confidence_of_a_report_must_be_between_0_and_1(confidence: float) -> None:
+    with pytest.raises(ValueError, match="confidence must be above 0 and below 1"):
+        DivergenceReport(confidence=confidence)
 
 
 def test_a_report_without_cache_is_refused() -> None:

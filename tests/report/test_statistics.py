@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import scipy.stats
 import torch
 from torch import Tensor
 
@@ -40,9 +41,9 @@ def test_every_value_equals_numpy_on_all_rows(weights: Tensor | None, base: floa
     assert np.isclose(found["mean"], mean, rtol=1e-14)
     assert np.isclose(found["standard_error"], error, rtol=1e-12)
     assert np.isclose(found["clustered_standard_error"], clustered, rtol=1e-12)
-    # 1.6448536269514722 is the 95 % quantile of the normal distribution
-    assert np.isclose(found["upper"] - mean, 1.6448536269514722 * clustered, rtol=1e-9)
-    assert np.isclose(mean - found["lower"], 1.6448536269514722 * clustered, rtol=1e-9)
+    effective = w.sum() ** 2 / (w.sum(1) ** 2).sum()
+    factor = math.exp(scipy.stats.t.ppf(0.95, effective - 1) * clustered / mean)
+    assert np.allclose([found["lower"], found["upper"]], [mean / factor, mean * factor], rtol=1e-9)
     rows = x[w > 0]
     assert (found["min"], found["max"], found["rows"]) == (rows.min(), rows.max(), n)
     for name, quantile in metric.quantiles.items():

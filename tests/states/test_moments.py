@@ -27,3 +27,19 @@ def test_moments_equal_those_of_fractions(numbers: list[float], offset: float) -
         # variances below 2**-100 of the squares are rounded
         floor = 2.0**-50 * float(max(map(abs, exact)))
         assert math.isclose(found.standard_error, math.sqrt(variance), rel_tol=1e-12, abs_tol=floor)
+
+
+@settings(deadline=None, max_examples=50)
+@given(st.lists(st.lists(st.floats(0, 1e6), min_size=3, max_size=3), min_size=1, max_size=6))
+def test_the_effective_number_of_clusters_equals_that_of_fractions(weights: list[list[float]]) -> None:
+    w = torch.tensor(weights, dtype=torch.float64)
+    moments = Moments([DIVERGENCE])
+    state = moments.empty()
+    moments.accumulate_(state, RowBatch({DIVERGENCE: torch.ones_like(w)}, w, len(w)))
+    found = moments.read(state)
+    clusters = [sum(map(Fraction, row)) for row in w.tolist()]
+    if max(clusters) < 1e-100:  # squares underflow
+        return
+    expected = float(sum(clusters) ** 2 / sum(x**2 for x in clusters))
+    assert math.isclose(found.effective_clusters, expected, rel_tol=1e-12)
+    assert found.effective_clusters <= found.clusters * (1 + 1e-12)

@@ -10,6 +10,7 @@ from torch import Tensor
 LogProb = bool | tuple[bool, bool]
 Reduction = Literal["mean", "batchmean", "sum", "none"] | None
 NanPolicy = Literal["propagate", "omit", "raise"]
+IntervalScale = Literal["log", "linear"]
 Dim = int | tuple[int, ...]
 
 
@@ -97,6 +98,12 @@ def check_top_k(top_k: int | Sequence[int]) -> tuple[int, ...]:
     if numbers and numbers[0] < 1:
         raise ValueError(f"each of top_k must be at least 1, but got {numbers[0]}.")
     return tuple(numbers)
+
+
+def check_interval_scale(interval_scale: IntervalScale) -> IntervalScale:
+    """The name of a scale."""
+    _check_choice("interval_scale", interval_scale, get_args(IntervalScale))
+    return interval_scale
 
 
 def check_nan_policy(nan_policy: NanPolicy) -> NanPolicy:

@@ -25,12 +25,18 @@ def _no_values(_: Any) -> dict[str, float]:
     return {}
 
 
+def _no_names(_: Any) -> list[str]:
+    return []
+
+
 class Statistic(NamedTuple):
     """A part of the state, the names of the values that come from it, and how they come from its result."""
 
     part: Part[Any]
     names: Sequence[str] = ()
     values: Callable[[Any], Mapping[str, float]] = _no_values
+    rough: Callable[[Any], Sequence[str]] = _no_names
+    """Names of the values that rest on few rows."""
 
 
 def _invalid_value(invalid: int) -> dict[str, float]:
@@ -145,7 +151,15 @@ class DictMetric(SingleStateMetric):
         """The values as plain numbers."""
         return self._values_of(self._synced_results())
 
+    def rough_values(self) -> list[str]:
+        """Names of the quantiles that have fewer than 100 rows beyond them: another sample may give quite another."""
+        results = self._synced_results()
+        return [name for key, statistic in self._statistics.items() for name in statistic.rough(results[key])]
+
     def to_json(self) -> str:
-        """The values as JSON. A number that is not finite becomes a string: "nan", "inf" or "-inf"."""
+        """The values as JSON, and in the list "rough" the names of :meth:`rough_values`.
+
+        A number that is not finite becomes a string: "nan", "inf" or "-inf".
+        """
         values = {name: value if math.isfinite(value) else str(value) for name, value in self.to_dict().items()}
-        return json.dumps(values, indent=2)
+        return json.dumps({**values, "rough": self.rough_values()}, indent=2)

@@ -3,23 +3,29 @@
 import math
 from collections.abc import Mapping
 
+from torchdivergence._report.intervals import Intervals, ScaleName
 from torchdivergence._states.histogram import Distribution
 from torchdivergence._states.moments import Estimate
 
 QUANTILES = (0.001, 0.01, 0.05, 0.1, 0.5, 0.9, 0.95, 0.99, 0.999)
 COUNTS = ("rows", "sequences", "infinite", "invalid")
 """Names of values that stay known when a row is invalid. They come last."""
-_ERRORS = ("standard_error", "clustered_standard_error")
+_ERRORS = ("standard_error", "clustered_standard_error", "lower", "upper")
+_FEW = 100
+"""A quantile with fewer rows beyond it is rough."""
 
 
 def estimate_names(name: str, prefix: str | None = None) -> list[str]:
-    """Names of a value and of its errors; the prefix of the latter is ``name_`` by default."""
+    """Names of a value, its errors and its bounds; the prefix of all but the first is ``name_`` by default."""
     return [name, *(f"{f'{name}_' if prefix is None else prefix}{error}" for error in _ERRORS)]
 
 
-def estimate_values(estimate: Estimate, name: str, prefix: str | None = None) -> dict[str, float]:
-    """An estimate by names."""
-    return dict(zip(estimate_names(name, prefix), estimate, strict=True))
+def estimate_values(
+    estimate: Estimate, intervals: Intervals, scale: ScaleName, name: str, prefix: str | None = None
+) -> dict[str, float]:
+    """An estimate and its confidence interval by names."""
+    numbers = *estimate, *intervals.bounds(estimate, scale)
+    return dict(zip(estimate_names(name, prefix), numbers, strict=True))
 
 
 def quantile_names(quantiles: Mapping[str, float], prefix: str = "") -> list[str]:
@@ -34,6 +40,15 @@ def quantile_values(
     inner = (distribution.quantile(q) for q in quantiles.values())
     numbers = (distribution.minimum, *inner, distribution.maximum)
     return {name: x / unit for name, x in zip(quantile_names(quantiles, prefix), numbers, strict=True)}
+
+
+def rough_quantiles(distribution: Distribution, quantiles: Mapping[str, float], prefix: str = "") -> list[str]:
+    """Names of the quantiles that have few rows beyond them, on the side where fewer are."""
+    return [prefix + name for name, q in quantiles.items() if _rows_beyond(distribution, q) < _FEW]
+
+
+def _rows_beyond(distribution: Distribution, q: float) -> float:
+    return round(distribution.total * min(q, 1 - q), 6)  # 1 - 0.9 is not quite 0.1
 
 
 def row_counts(distribution: Distribution) -> dict[str, float]:

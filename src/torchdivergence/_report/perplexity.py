@@ -4,8 +4,11 @@ import math
 from collections.abc import Mapping
 from typing import NamedTuple
 
+from torchdivergence._report.intervals import Intervals, ScaleName
 from torchdivergence._report.named_values import estimate_names, estimate_values
 from torchdivergence._states.moments import Estimate
+
+_MAYBE_NEGATIVE = ("log_perplexity_ratio", "perplexity_difference", "delta_p_mean")
 
 
 class TargetSummary(NamedTuple):
@@ -45,11 +48,12 @@ class TargetSummary(NamedTuple):
         single = "log_perplexity_correlation"
         return [x for name in cls._fields for x in ([name] if name == single else estimate_names(name))]
 
-    def values(self) -> dict[str, float]:
+    def values(self, intervals: Intervals) -> dict[str, float]:
         """All values by name."""
         values: dict[str, float] = {}
         for name, value in self._asdict().items():
-            values |= estimate_values(value, name) if isinstance(value, Estimate) else {name: value}
+            scale: ScaleName = "linear" if name in _MAYBE_NEGATIVE else "log"
+            values |= estimate_values(value, intervals, scale, name) if isinstance(value, Estimate) else {name: value}
         return values
 
 

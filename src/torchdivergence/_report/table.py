@@ -1,27 +1,41 @@
 """The values of a report as a printed table."""
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
-Line = tuple[str, str, str, str]
+Line = tuple[str, str, str, str, str, str]
 
-_FOOT = (
-    "A row is a token. ± error: standard error for independent rows.\n"
-    "± clustered: standard error clustered by sequence."
-)
+_EMPTY = ("",) * 5
+_FOOT = """\
+A row is a token. ± error: standard error for independent rows.
+± clustered: standard error clustered by sequence; the interval comes from it."""
+_ROUGH = "rough: fewer than 100 rows lie beyond this quantile."
+_ONE = "nan: a clustered error and an interval need at least two sequences."
 
 
-def table(values: Mapping[str, float], quantiles: Mapping[str, float]) -> str:
-    """Lines with a value, its standard error and its clustered standard error."""
-    lines = [*_divergence(values, quantiles), *_agreements(values)]
+def table(
+    values: Mapping[str, float], quantiles: Mapping[str, float], confidence: float, rough: Collection[str]
+) -> str:
+    """Lines with a value, its standard errors and its confidence interval.
+
+    Args:
+        values: Those of a report.
+        quantiles: The quantiles among them, by name.
+        confidence: Level of the intervals.
+        rough: Names of the quantiles that rest on few rows.
+    """
+    bounds = (f"{bound} {100 * confidence:.10g} %" for bound in ("lower", "upper"))
+    lines = [("KL divergence D(p‖q), nats", "", "± error", "± clustered", *bounds)]
+    lines += [*_divergence(values, quantiles, rough), *_agreements(values)]
     if "perplexity_p" in values:
-        lines += [*_perplexities(values), *_delta_p(values, quantiles)]
+        lines += [*_perplexities(values), *_delta_p(values, quantiles, rough)]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     text = [
         f"{label:{widths[0]}}" + "".join(f"  {x:>{w}}" for x, w in zip(numbers, widths[1:], strict=True))
         for label, *numbers in lines
     ]
-    return "\n".join([_heading(values), "", *(line.rstrip() for line in text), "", _FOOT])
+    notes = [_FOOT, *([_ROUGH] if rough else []), *([_ONE] if values["sequences"] == 1 else [])]
+    return "\n".join([_heading(values), "", *(line.rstrip() for line in text), "", *notes])
 
 
 def _heading(values: Mapping[str, float]) -> str:
@@ -33,10 +47,9 @@ def _heading(values: Mapping[str, float]) -> str:
     return counted
 
 
-def _divergence(values: Mapping[str, float], quantiles: Mapping[str, float]) -> Iterable[Line]:
-    yield "KL divergence D(p‖q), nats", "", "± error", "± clustered"
+def _divergence(values: Mapping[str, float], quantiles: Mapping[str, float], rough: Collection[str]) -> Iterable[Line]:
     yield _estimate("  mean", values, "kl_mean", "kl")
-    yield from _quantiles(values, quantiles, "kl_")
+    yield from _quantiles(values, quantiles, rough, "kl_")
 
 
 def _agreements(values: Mapping[str, float]) -> Iterable[Line]:
@@ -48,20 +61,20 @@ def _agreements(values: Mapping[str, float]) -> Iterable[Line]:
 
 
 def _perplexities(values: Mapping[str, float]) -> Iterable[Line]:
-    yield "Perplexity", "", "", ""
+    yield "Perplexity", *_EMPTY
     yield _estimate("  of p", values, "perplexity_p")
     yield _estimate("  of q", values, "perplexity_q")
     yield _estimate("  q / p", values, "perplexity_ratio")
     yield _estimate("  q - p", values, "perplexity_difference")
     yield _estimate("  ln(q / p)", values, "log_perplexity_ratio")
-    yield "  correlation of ln", _number(values["log_perplexity_correlation"], 6), "", ""
+    yield "  correlation of ln", _number(values["log_perplexity_correlation"], 6), "", "", "", ""
 
 
-def _delta_p(values: Mapping[str, float], quantiles: Mapping[str, float]) -> Iterable[Line]:
-    yield "Δp of the target token, q - p, %", "", "", ""
+def _delta_p(values: Mapping[str, float], quantiles: Mapping[str, float], rough: Collection[str]) -> Iterable[Line]:
+    yield "Δp of the target token, q - p, %", *_EMPTY
     yield _estimate("  mean", values, "delta_p_mean", percent=True)
     yield _estimate("  root mean square", values, "delta_p_rms", percent=True)
-    yield from _quantiles(values, quantiles, "delta_p_", percent=True)
+    yield from _quantiles(values, quantiles, rough, "delta_p_", percent=True)
 
 
 def _estimate(
@@ -69,8 +82,11 @@ def _estimate(
 ) -> Line:
     scale, prefix = 100 if percent else 1, prefix or name
     value = scale * values[name]
-    error, clustered = (scale * values[f"{prefix}_{kind}standard_error"] for kind in ("", "clustered_"))
-    return label, _number(value, _digits(value, error)), _number(error, 2), _number(clustered, 2)
+    errors = [scale * values[f"{prefix}_{kind}standard_error"] for kind in ("", "clustered_")]
+    lower, upper = (scale * values[f"{prefix}_{bound}"] for bound in ("lower", "upper"))
+    digits = _digits(value, errors[0])
+    error, clustered = (_number(x, 2) for x in errors)
+    return label, _number(value, digits), error, clustered, _number(lower, digits), _number(upper, digits)
 
 
 def _digits(value: float, error: float) -> int:
@@ -81,7 +97,11 @@ def _digits(value: float, error: float) -> int:
 
 
 def _quantiles(
-    values: Mapping[str, float], quantiles: Mapping[str, float], prefix: str, percent: bool = False
+    values: Mapping[str, float],
+    quantiles: Mapping[str, float],
+    rough: Collection[str],
+    prefix: str,
+    percent: bool = False,
 ) -> Iterable[Line]:
     named = {
         "max": "maximum",
@@ -90,7 +110,8 @@ def _quantiles(
     }
     for name, label in named.items():
         value = _number((100 if percent else 1) * values[prefix + name])
-        yield f"  {'median' if name == 'median' else label}", value, "", ""
+        mark = "rough" if prefix + name in rough else ""
+        yield f"  {'median' if name == 'median' else label}", value, mark, "", "", ""
 
 
 def _number(x: float, digits: int = 4) -> str:

@@ -46,6 +46,8 @@ class Means(NamedTuple):
     estimates: dict[str, Estimate]
     rows: int
     clusters: int
+    effective_clusters: float
+    """(sum W)**2 / sum W**2 with the weights W of the clusters: their number if all are equal, else less."""
 
 
 class Moments(Part[Means]):
@@ -81,7 +83,7 @@ class Moments(Part[Means]):
         estimates = {
             name: self._estimate(column, first, second, (rows, clusters)) for column, name in enumerate(self.columns)
         }
-        return Means(estimates, rows, clusters)
+        return Means(estimates, rows, clusters, _effective_number(first[0], second[1][0]))
 
     def counts(self, state: Tensor) -> tuple[int, int]:
         """How many rows and how many clusters of positive weight there are."""
@@ -112,6 +114,11 @@ def _variance(sums: list[Sum], mean: Fraction, weight: Fraction, count: int) -> 
     ww, ss, positive_sw, negative_sw = (x.exact for x in sums)
     squares = ss - 2 * mean * (positive_sw - negative_sw) + mean**2 * ww
     return squares / weight**2 * Fraction(count, count - 1)
+
+
+def _effective_number(weight: Sum, squares: Sum) -> float:
+    known = squares.units and not squares.infinite
+    return float(weight.exact**2 / squares.exact) if known else math.nan
 
 
 def _root(variance: Fraction) -> float:
