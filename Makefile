@@ -1,4 +1,4 @@
-# make example | compare | notebook | test | test-oldest | sanitize | lint | docs | bench | wheel: each makes .venv first,
+# make example | compare | notebook | test | test-oldest | sanitize | lint | docs | pages | bench | wheel: each makes .venv first,
 # with what it needs in the pinned versions.
 PYTHON ?= python3
 # Another environment, with the versions of another file, or with the newest ones: make test VENV=.venv-newest CONSTRAINTS=
@@ -11,7 +11,7 @@ READY := $(VENV)/.ready
 BUILT := $(VENV)/.built
 COMPARE := $(VENV)/.compare
 
-.PHONY: example compare notebook test test-oldest sanitize lint docs bench wheel clean
+.PHONY: example compare notebook test test-oldest sanitize lint docs pages bench wheel clean
 
 example: $(BUILT)
 	$(BIN)/python examples/lightning_digits.py $(ARGS)
@@ -40,11 +40,15 @@ sanitize: $(READY)
 	-k "not without_native" tests/rows/test_native.py tests/rows/test_extension.py tests/states $(ARGS)
 
 lint: $(BUILT)
-	$(BIN)/pre-commit run --all-files
+	PATH="$(abspath $(BIN)):$$PATH" pre-commit run --all-files
 
 docs: $(BUILT)
-	rm -rf docs/_build docs/_generated
+	rm -rf docs/_build docs/_generated docs/jupyter_execute
 	$(BIN)/sphinx-build --fail-on-warning --fresh-env docs docs/_build
+
+# The pages of the documentation in a browser.
+pages: docs
+	$(BIN)/python -m pytest tests/pages
 
 bench: $(BUILT)
 	$(BIN)/python -m benchmarks $(ARGS)

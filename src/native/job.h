@@ -6,6 +6,9 @@
 #include <fenv.h>
 #include <stdatomic.h>
 #include <stdint.h>
+#ifdef __x86_64__
+#include <xmmintrin.h>
+#endif
 
 #include "row.h"
 
@@ -57,12 +60,20 @@ INLINE void rows_range(Job *job, int64_t first, int64_t last) {
     }
 }
 
+/* The C library's default mode leaves the flags of flush-to-zero and denormals-are-zero alone in glibc before 2.23. */
+INLINE void keep_subnormals(void) {
+#ifdef __x86_64__
+    _mm_setcsr(_mm_getcsr() & ~0x8040u);
+#endif
+}
+
 /* Takes rows until none is left. The thread computes in the default floating-point mode: rounding to nearest, and
    subnormal numbers are numbers, even if another library has told this thread to take them for 0. */
 INLINE void take_rows(Job *job) {
     fenv_t mode;
     fegetenv(&mode);
     fesetenv(FE_DFL_ENV);
+    keep_subnormals();
     int64_t first;
     while ((first = atomic_fetch_add(&job->next, job->grain_size)) < job->rows) {
         int64_t rest = job->rows - first;

@@ -1,7 +1,6 @@
 """The native extension, if it was built and fits this version of the package."""
 
 import warnings
-from functools import cache
 from importlib import import_module
 from typing import Any
 
@@ -10,8 +9,8 @@ import torch  # noqa: F401 - it loads the OpenMP runtime that the extension call
 from torchdivergence._layout import EXPECTED
 
 REBUILD = (
-    "To build it, install gcc or clang and the Python headers, then run: pip install --force-reinstall --no-deps "
-    "--no-cache-dir --no-binary torchdivergence torchdivergence (from a checkout: pip install .). "
+    "To build it, install gcc or clang and the Python headers, then run in a checkout of torchdivergence: "
+    "pip install --force-reinstall --no-deps --no-cache-dir . "
 )
 
 
@@ -35,11 +34,15 @@ def _load() -> tuple[Any, str, str]:
 
 
 native, missing, _advice = _load()
+_warned = False
 
 
-@cache
 def warn_of_missing() -> None:
     """Say once that rows are computed without native code, and what to do."""
+    global _warned
+    if _warned:
+        return
+    _warned = True
     warnings.warn(
         f"{missing}. Plain PyTorch is used instead, which is as accurate but much slower. {_advice}To use it without "
         "this warning, set the environment variable TORCHDIVERGENCE_BACKEND=reference.",

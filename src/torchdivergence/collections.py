@@ -133,9 +133,11 @@ class DivergenceCollection(MetricCollection):
             The figure and the axes; unless ``together``, a list of them.
         """
         values: Any = self.compute() if val is None else val
+        one = isinstance(values, Mapping)
+        if not one and not values:
+            raise ValueError("plot() takes values of compute() or forward(), but the list of them is empty.")
         if not together:
             return super().plot(values, ax)
-        one = isinstance(values, Mapping)
         for name in values if one else values[0]:
             own = values[name] if one else [step[name] for step in values]
             figure, ax = plot_values(own, "value", ax, name)

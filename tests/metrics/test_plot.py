@@ -38,6 +38,31 @@ def test_plot_draws_on_the_given_axes() -> None:
     assert not math.isnan(axes.get_ylim()[0])
 
 
+@pytest.mark.parametrize("scale", ["linear", "log"])
+def test_plot_keeps_the_ticks_of_the_given_axes(scale: str) -> None:
+    _, own = plt.subplots()
+    own.set_xscale(scale)
+    own.set_xticks([1, 2, 3])
+    for values in ([0.3, 0.2, 0.1], 0.5, torch.tensor([0.5])):
+        kl_after(pair()).plot(values, own)
+    assert own.get_xticks().tolist() == [1, 2, 3]
+    assert own.xaxis.get_visible()
+
+
+@pytest.mark.parametrize(
+    ("values", "text"), [([], r"sizes in the list are \[\]"), ([torch.ones(2), torch.ones(3)], r"\[2, 3\]")]
+)
+def test_a_list_that_has_not_one_value_for_each_step_is_refused(values: list[torch.Tensor], text: str) -> None:
+    with pytest.raises(ValueError, match=text):
+        KLDivergence().plot(values)
+
+
+@pytest.mark.parametrize("together", [False, True])
+def test_an_empty_list_of_a_collection_is_refused(together: bool) -> None:
+    with pytest.raises(ValueError, match="empty"):
+        DivergenceCollection([KLDivergence()]).plot([], together=together)
+
+
 def test_plot_draws_a_dot_for_each_row_without_reduction() -> None:
     metric = KLDivergence(reduction="none")
     metric.update(*pair())

@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 import tarfile
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -12,12 +13,13 @@ import pytest
 from tests.support import ROOT
 from tests.support.interpreter import USE, python
 
-FOLDERS = ("benchmarks", "docs", "examples", "src", "tests")
+FOLDERS = (".ci", ".github", "benchmarks", "docs", "examples", "src", "tests")
 FILES = (
     *("CHANGELOG.md", "CITATION.cff", "CONTRIBUTING.md", "LICENSE", "MANIFEST.in", "Makefile", "README.md"),
-    *("conftest.py", "constraints.txt", "pyproject.toml", "setup.py"),
+    *("conftest.py", "constraints.txt", "constraints-oldest.txt", "pyproject.toml", "setup.py"),
+    ".pre-commit-config.yaml",
 )
-BUILT = shutil.ignore_patterns("__pycache__", "*.so", "*.egg-info", "_build", "_generated")
+BUILT = shutil.ignore_patterns("__pycache__", "*.so", "*.egg-info", "_build", "_generated", "jupyter_execute")
 OFFLINE = ("-q", "--no-deps", "--no-index")
 
 
@@ -74,7 +76,11 @@ def test_the_source_distribution_contains_all_that_its_tests_need(sources: Path,
 
 
 def test_without_a_compiler_the_wheel_is_for_every_python_and_every_machine(archive: Path, tmp_path: Path) -> None:
-    assert build_wheel(archive, tmp_path, CC="false").name.endswith("-py3-none-any.whl")
+    wheel = build_wheel(archive, tmp_path, CC="false")
+    assert wheel.name.endswith("-py3-none-any.whl")
+    with zipfile.ZipFile(wheel) as contents:
+        found = {Path(name) for name in contents.namelist() if name.startswith("torchdivergence/")}
+    assert found == {"torchdivergence" / p for p in files(ROOT / "src" / "torchdivergence") if p.suffix != ".so"}
 
 
 def test_the_installed_wheel_works(installed: Path) -> None:
@@ -89,7 +95,6 @@ def test_the_wheel_contains_every_source_file_and_py_typed(installed: Path) -> N
     assert (installed / "torchdivergence" / "py.typed").is_file()
 
 
-@pytest.mark.skipif(sys.platform == "darwin", reason="Apple's compiler has no OpenMP")
 @pytest.mark.skipif(shutil.which(os.environ.get("CC", "gcc")) is None, reason="needs a compiler")
 def test_the_wheel_contains_the_native_extension(installed: Path) -> None:
     code = "import torch; from torchdivergence import _native; print(_native.__file__)"

@@ -147,7 +147,9 @@ for _ in range(2):
 def test_a_missing_extension_is_told_once_at_its_first_use_with_what_to_install() -> None:
     message = run(WITHOUT_NATIVE).stderr
     assert message.count("RuntimeWarning: the native extension was not built.") == 1
-    assert "install gcc or clang and the Python headers, then run: pip install" in message
+    assert (
+        "install gcc or clang and the Python headers, then run in a checkout of torchdivergence: pip install" in message
+    )
 
 
 def test_the_reference_chosen_on_purpose_gives_no_warning() -> None:

@@ -1,5 +1,6 @@
 """Native code in a process that it shares with torch and other libraries: OpenMP runtimes, floating-point modes."""
 
+import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
@@ -36,6 +37,7 @@ print(sum(os.path.basename(path).startswith(("libgomp", "libomp", "libiomp")) fo
 """
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 @needs_native
 def test_torch_and_native_code_share_one_openmp_runtime_and_its_threads() -> None:
     """The three threads that help the main thread are started once, by the native code, and used by torch."""

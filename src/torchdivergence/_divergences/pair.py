@@ -99,8 +99,9 @@ class DifferentiablePair(NormalizedPair):
     @property
     def diff(self) -> Tensor:
         """Difference p - q; its derivatives are right at p = q, too."""
-        larger, smaller = self.p * -torch.expm1(-self.delta.clamp(min=0)), self.q * torch.expm1(self.delta.clamp(max=0))
-        return torch.where(self.delta > 0, larger, smaller)
+        is_larger = self.delta > 0
+        above, below = self.delta.masked_fill(~is_larger, 0.0), self.delta.masked_fill(is_larger, 0.0)
+        return torch.where(is_larger, self.p * -torch.expm1(-above), self.q * torch.expm1(below))
 
     @property
     def geometric_mean(self) -> Tensor:

@@ -100,7 +100,7 @@ class DivergenceMetric(SingleStateMetric):
         """
         self._apply_batch(self._batch_stats(p, q, weights))
 
-    def plot(self, val: Tensor | Sequence[Tensor] | None = None, ax: Any = None) -> Any:
+    def plot(self, val: Tensor | float | Sequence[Tensor | float] | None = None, ax: Any = None) -> Any:
         """Plot one value (the computed one by default) or a sequence of values. This needs matplotlib.
 
         Args:

@@ -41,19 +41,35 @@ def plot_histogram(
     return ax.figure, ax
 
 
-def plot_values(values: Tensor | Sequence[Tensor], name: str, ax: Any = None, label: str | None = None) -> Any:
+def plot_values(
+    values: Tensor | float | Sequence[Tensor | float], name: str, ax: Any = None, label: str | None = None
+) -> Any:
     """Values of several steps as a line, or one value, or those of many rows, as dots: the figure and its axes."""
-    ax = _axes(1, pyplot=True) if ax is None else ax
-    steps = not isinstance(values, Tensor)
-    numbers = torch.stack(list(values)) if steps else torch.as_tensor(values).flatten()
-    ax.plot(numbers.detach().cpu(), "o-" if steps else "o", markersize=3, linewidth=1, label=label)
+    steps = isinstance(values, Sequence)
+    numbers = _numbers(values)
+    if ax is None:
+        ax = _axes(1, pyplot=True)
+        ax.xaxis.get_major_locator().set_params(integer=True)
+        ax.xaxis.set_visible(len(numbers) > 1)
+    ax.plot(numbers, "o-" if steps else "o", markersize=3, linewidth=1, label=label)
     ax.set(xlabel="step" if steps else "row", ylabel=name)
-    ax.xaxis.get_major_locator().set_params(integer=True)
-    ax.xaxis.set_visible(len(numbers) > 1)
     ax.spines[["top", "right"]].set_visible(False)
     if label is not None:
         ax.legend(frameon=False)
     return ax.figure, ax
+
+
+def _numbers(values: Any) -> Tensor:
+    """What is drawn: the values of steps, or those of rows."""
+    if not isinstance(values, Sequence):
+        return torch.as_tensor(values).detach().cpu().flatten()
+    steps = [torch.as_tensor(x).detach().cpu() for x in values]
+    if not steps or any(x.numel() != 1 for x in steps):
+        raise ValueError(
+            f"plot() takes a value, or a list of one value for each step, but the sizes in the list are "
+            f"{[x.numel() for x in steps]}: pass the rows of reduction='none' as one tensor, such as torch.cat(values)."
+        )
+    return torch.stack([x.flatten()[0] for x in steps])
 
 
 def with_unit(name: str, unit: str) -> str:

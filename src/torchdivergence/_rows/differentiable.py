@@ -61,6 +61,7 @@ def _finite_log_weights(
     logs = []
     for x, is_log, other in zip(weights, log_prob, reversed(shares), strict=True):
         if is_log:
+            # not amax, which DTensor of torch 2.6 does not know
             centered = (x - x.detach().max(-1, keepdim=True).values) / temperature
             logs.append(centered.masked_fill(centered < _LOG_ZERO, _LOG_ZERO))
         else:

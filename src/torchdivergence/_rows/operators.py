@@ -25,6 +25,7 @@ from torchdivergence._rows import native, reference
 
 NAMESPACE = "torchdivergence"
 LIBRARY = Library(NAMESPACE, "DEF")
+# The first setting is an integer: DTensor tells two calls apart by the arguments from the first integer on.
 _SIDES = "Tensor p, Tensor q, int log_prob, float temperature"
 for _schema in (
     f"row_divergence({_SIDES}, str divergence) -> Tensor",
@@ -39,11 +40,7 @@ ROW_DIVERGENCES = torch.ops.torchdivergence.row_divergences.default
 
 
 def sides_code(p: bool, q: bool) -> int:
-    """A flag for p and one for q in one integer.
-
-    In the schemas an integer is the first argument that is no tensor: DTensor takes two calls for the same one if the
-    arguments from the first integer on are equal.
-    """
+    """A flag for p and one for q in one integer."""
     return p + 2 * q
 
 
