@@ -21,6 +21,7 @@ from torchdivergence._inputs.settings import (
 from torchdivergence._inputs.tensors import Rows, check_target, clip_classes
 from torchdivergence._metrics.dict_metric import DictMetric, Statistic
 from torchdivergence._metrics.row_evaluator import RowEvaluator
+from torchdivergence._report.accuracy import correctness_values, mcnemar_values
 from torchdivergence._report.intervals import Intervals
 from torchdivergence._report.named_values import (
     QUANTILES,
@@ -34,7 +35,8 @@ from torchdivergence._report.named_values import (
 from torchdivergence._report.perplexity import TargetSummary
 from torchdivergence._report.plotting import plot_report
 from torchdivergence._report.table import table
-from torchdivergence._rows.tokens import TARGET_COLUMNS, target_columns, top_k_overlap
+from torchdivergence._rows.tokens import CORRECTNESS_COLUMNS, TARGET_COLUMNS, ranking_columns, target_columns
+from torchdivergence._states.contingency import ContingencyTable
 from torchdivergence._states.histogram import Distribution, Histogram
 from torchdivergence._states.moments import Means, Moments
 from torchdivergence._states.part import DIVERGENCE, RowBatch
@@ -73,9 +75,9 @@ class DivergenceReport(DictMetric):
     r"""Comparison of two language models: the statistics that llama.cpp prints, for any two PyTorch models.
 
     For each token, p is the reference and q the candidate. The report covers KL(p‖q) in nats, the agreement on the most
-    likely tokens, and, if the target token is known, its probability in p and q. Means have error bars. The state has a
-    fixed size of 1 MB, whatever the number of tokens, and the same bits for every batch size, order and number of
-    processes.
+    likely tokens, and, if the target token is known, its probability in p and q, and which of the two predicts it more
+    often. Means have error bars. The state has a fixed size of 1 MB, whatever the number of tokens, and the same bits
+    for every batch size, order and number of processes.
 
     Args:
         log_prob: True for logits or log-probabilities, False for probabilities; or a pair for p and q.
@@ -106,6 +108,14 @@ class DivergenceReport(DictMetric):
 
         and if targets were passed, with means m over rows and the target t:
 
+        - ``accuracy_p``, ``accuracy_q``: share of rows whose most likely token is t; ``accuracy_difference`` (q - p);
+        - ``both_correct``, ``worsened``, ``improved``, ``both_wrong_differently``: the shares of rows where the most
+          likely tokens of p and q are both t, that of p only, that of q only, and neither, while they differ from each
+          other. ``accuracy_difference`` is ``improved`` minus ``worsened``;
+        - ``mcnemar_p_value``: of McNemar's exact two-sided test that p and q have the same accuracy,
+          :math:`\min(1, 2 P(X \le \min(b, c)))` with X binomial(b + c, 1/2), for b worsened and c improved rows; 1 if
+          there are none. A row of positive weight counts once. The test takes rows as independent. If tokens of a
+          sequence depend on each other, trust the interval of ``accuracy_difference`` instead;
         - ``perplexity_p``, ``perplexity_q``: :math:`e^{m(-\log p_t)}`, and with q; ``perplexity_ratio`` (q / p),
           ``perplexity_difference`` (q - p), ``log_perplexity_ratio``; ``log_perplexity_correlation``, the correlation
           of :math:`\log p_t` and :math:`\log q_t` over rows (weighted by squared weights);
@@ -117,8 +127,8 @@ class DivergenceReport(DictMetric):
         ``<value>_clustered_standard_error``, clustered by sequence (CR1). ``<value>_lower`` and ``<value>_upper`` are
         the confidence interval from the clustered one, with Student's t distribution. It is symmetric on the scale of
         log(x) for ``kl_mean``, perplexities, their ratio and ``delta_p_rms``, on that of log(x / (1 - x)) for
-        agreements, and on that of x for the others. It needs two sequences, else it is NaN. The names that belong to
-        ``kl_mean`` begin with ``kl_``, as in ``kl_lower``.
+        agreements and other shares of rows, and on that of x for the others. It needs two sequences, else it is NaN.
+        The names that belong to ``kl_mean`` begin with ``kl_``, as in ``kl_lower``.
 
         ``report["kl_p99"]`` is a view of that value, for ``LightningModule.log`` or a monitor;
         ``LightningModule.log_dict(report)`` logs all values. ``print(report)`` shows a table.
@@ -142,7 +152,8 @@ class DivergenceReport(DictMetric):
 
     Source: the table that ``llama-perplexity --kl-divergence`` of llama.cpp prints, and its formulas for errors; for
     the clustered ones A. C. Cameron and D. L. Miller, "A Practitioner's Guide to Cluster-Robust Inference", J. Hum.
-    Resour. 50 (2015), section II.
+    Resour. 50 (2015), section II; for McNemar's test M. W. Fagerland, S. Lydersen and P. Laake, "The McNemar Test for
+    Binary Matched-Pairs Data", BMC Med. Res. Methodol. 13 (2013).
     """
 
     def __init__(
@@ -185,6 +196,12 @@ class DivergenceReport(DictMetric):
                 partial(_kl_values, quantiles=self.quantiles),
                 partial(rough_quantiles, quantiles=self.quantiles, prefix="kl_"),
             ),
+            "correctness": Statistic(
+                Moments(CORRECTNESS_COLUMNS),
+                [name for column in CORRECTNESS_COLUMNS for name in estimate_names(column)],
+                partial(correctness_values, confidence=self.confidence),
+            ),
+            "mcnemar": Statistic(ContingencyTable("accuracy_p", "accuracy_q"), ["mcnemar_p_value"], mcnemar_values),
             "targets": Statistic(
                 self._targets, TargetSummary.names(), partial(_target_values, confidence=self.confidence)
             ),
@@ -224,8 +241,7 @@ class DivergenceReport(DictMetric):
             given = torch.ones_like(target, dtype=torch.float64) if rows.weights is None else rows.weights
             rows = rows._replace(weights=given.masked_fill(target.long() == self.ignore_index, 0.0))
         self.evaluator.inspect(rows)
-        columns = self._target_columns(rows, target)
-        columns |= {f"top_{k}_agreement": top_k_overlap(rows.p, rows.q, k) for k in self.top_k}
+        columns = self._target_columns(rows, target) | ranking_columns(rows.p, rows.q, self.top_k, target)
         return RowBatch(columns, rows.weights, rows.items)
 
     def _target_columns(self, rows: Rows, target: Tensor | None) -> dict[str, Tensor]:
@@ -241,7 +257,8 @@ class DivergenceReport(DictMetric):
         """Names of the values. Those of targets are missing until this process has seen a target."""
         state = self._parts.split(self.current_state)["targets"]
         with_target = not state.is_meta and self._targets.counts(state)[0] > 0
-        optional = {*self._statistics["targets"].names, *self._statistics["delta_p"].names}
+        of_targets = (self._statistics[name].names for name in ("correctness", "mcnemar", "targets", "delta_p"))
+        optional = set().union(*of_targets)
         return [name for name in self._views if with_target or name not in optional]
 
     def plot(self, axes: Any = None, label: str | None = None) -> Any:

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from torchdivergence import DivergenceStatistics, KLDivergence, use_backend
 from torchdivergence._metrics.dict_metric import Statistic
+from torchdivergence._states.contingency import ContingencyTable, Counts
 from torchdivergence._states.histogram import Histogram
 from torchdivergence._states.moments import Moments
 from torchdivergence._states.part import DIVERGENCE, InvalidCount, NamedParts, Part, RowBatch
@@ -21,6 +22,7 @@ PARTS: dict[str, Part[Any]] = {
     "moments": Moments([DIVERGENCE, "other"]),
     "histogram": Histogram(DIVERGENCE),
     "signed histogram": Histogram("other", signed=True),
+    "contingency table": ContingencyTable(DIVERGENCE, "other"),
     "profile": Profile(DIVERGENCE),
     "invalid": InvalidCount(),
 }
@@ -70,6 +72,19 @@ def test_every_backend_writes_the_same_integers(name: str, weighted: bool) -> No
     with use_backend("reference"):
         expected = state_of(part, *rows)
     assert torch.equal(state_of(part, *rows), expected)
+
+
+@pytest.mark.parametrize("weighted", [True, False])
+def test_a_contingency_table_counts_the_valid_rows_of_positive_weight_by_the_signs_of_two_columns(
+    weighted: bool,
+) -> None:
+    part, rows = ContingencyTable("other", DIVERGENCE), batch(0, weighted)
+    rows.columns[DIVERGENCE][1:] -= 1.0
+    signs = [(rows.columns[name] > 0)[rows.valid_weights > 0].tolist() for name in part.columns]
+    pairs = list(zip(*signs, strict=True))
+    expected = Counts(*map(pairs.count, [(True, True), (True, False), (False, True), (False, False)]))
+    assert part.read(state_of(part, rows)) == expected
+    assert expected.first != expected.second and min(expected) > 0
 
 
 class Exceedances(Part[int]):

@@ -9,6 +9,16 @@ _EMPTY = ("",) * 5
 _FOOT = """\
 A row is a token. ± error: standard error for independent rows.
 ± clustered: standard error clustered by sequence; the interval comes from it."""
+_CORRECTNESS = {
+    "of p": "accuracy_p",
+    "of q": "accuracy_q",
+    "q - p": "accuracy_difference",
+    "of both": "both_correct",
+    "of p only (worsened)": "worsened",
+    "of q only (improved)": "improved",
+    "of neither, and they differ": "both_wrong_differently",
+}
+_MCNEMAR = "McNemar's test assumes independent rows; the interval of q - p assumes only independent sequences."
 _ROUGH = "rough: fewer than 100 rows lie beyond this quantile."
 _ONE = "nan: a clustered error and an interval need at least two sequences."
 
@@ -28,13 +38,14 @@ def table(
     lines = [("KL divergence D(p‖q), nats", "", "± error", "± clustered", *bounds)]
     lines += [*_divergence(values, quantiles, rough), *_agreements(values)]
     if "perplexity_p" in values:
-        lines += [*_perplexities(values), *_delta_p(values, quantiles, rough)]
+        lines += [*_accuracies(values), *_perplexities(values), *_delta_p(values, quantiles, rough)]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     text = [
         f"{label:{widths[0]}}" + "".join(f"  {x:>{w}}" for x, w in zip(numbers, widths[1:], strict=True))
         for label, *numbers in lines
     ]
-    notes = [_FOOT, *([_ROUGH] if rough else []), *([_ONE] if values["sequences"] == 1 else [])]
+    given = {_FOOT: True, _MCNEMAR: "mcnemar_p_value" in values, _ROUGH: rough, _ONE: values["sequences"] == 1}
+    notes = [note for note, holds in given.items() if holds]
     return "\n".join([_heading(values), "", *(line.rstrip() for line in text), "", *notes])
 
 
@@ -58,6 +69,13 @@ def _agreements(values: Mapping[str, float]) -> Iterable[Line]:
             k = name.split("_")[1]
             label = "Same top token, %" if k == "1" else f"Top {k} tokens in common, %"
             yield _estimate(label, values, name, percent=True)
+
+
+def _accuracies(values: Mapping[str, float]) -> Iterable[Line]:
+    yield "Top token is the target, %", *_EMPTY
+    for label, name in _CORRECTNESS.items():
+        yield _estimate(f"  {label}", values, name, percent=True)
+    yield "  p value of McNemar's test", _number(values["mcnemar_p_value"]), "", "", "", ""
 
 
 def _perplexities(values: Mapping[str, float]) -> Iterable[Line]:

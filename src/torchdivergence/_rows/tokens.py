@@ -1,4 +1,4 @@
-"""Per-token quantities of two language models: top-k overlap, and the log-probabilities of the target token."""
+"""Per-token quantities of two language models: their most likely tokens, and the log-probabilities of the target."""
 
 import math
 from collections.abc import Sequence
@@ -9,11 +9,31 @@ from torch import Tensor
 TARGET_COLUMNS = ("loss_p", "loss_q", "log_ratio", "delta_p", "delta_p_squared")
 """Of the target t: -log p_t, -log q_t, log(p_t / q_t), q_t - p_t and its square."""
 
+CORRECTNESS_COLUMNS = (
+    *("accuracy_p", "accuracy_q", "accuracy_difference"),
+    *("both_correct", "worsened", "improved", "both_wrong_differently"),
+)
+"""Whether the most likely class of p, of q, is the target; the second minus the first; and cases that exclude each
+other: that of both is, of p alone, of q alone, and of neither, where the two classes differ."""
+
+
+def ranking_columns(p: Tensor, q: Tensor, top_k: Sequence[int], target: Tensor | None) -> dict[str, Tensor]:
+    """The agreement on the most likely classes for each k, and with targets CORRECTNESS_COLUMNS."""
+    # the first one of equal ones
+    top = [x.max(-1).indices for x in (p, q)] if 1 in top_k or target is not None else []
+    columns = {f"top_{k}_agreement": (top[0] == top[1]).double() if k == 1 else top_k_overlap(p, q, k) for k in top_k}
+    return columns if target is None else columns | correctness_columns(top[0], top[1], target)
+
+
+def correctness_columns(class_p: Tensor, class_q: Tensor, target: Tensor) -> dict[str, Tensor]:
+    """CORRECTNESS_COLUMNS of each row, from the most likely classes of p and of q."""
+    p, q = class_p == target, class_q == target
+    numbers = p, q, q.double() - p.double(), p & q, p & ~q, q & ~p, ~p & ~q & (class_p != class_q)
+    return {name: x.double() for name, x in zip(CORRECTNESS_COLUMNS, numbers, strict=True)}
+
 
 def top_k_overlap(p: Tensor, q: Tensor, k: int) -> Tensor:
     """Share of the k most likely classes of p that are among those of q, for each row."""
-    if k == 1:  # the first one of equal ones
-        return (p.max(-1).indices == q.max(-1).indices).double()
     if k > p.shape[-1]:
         raise ValueError(f"there must be at least {k} classes for the top {k}, but p is {tuple(p.shape)}.")
     topk_p, topk_q = p.topk(k).indices, q.topk(k).indices

@@ -12,7 +12,7 @@ from typing import Any, Generic, TypeVar
 import torch
 from torch import Tensor
 
-FORMAT = 2
+FORMAT = 3
 """Version of the format of all states; part of the names under which metrics keep them."""
 
 DIVERGENCE = "divergence"
