@@ -24,8 +24,6 @@ _ALSO_TARGET = {**_HERE, "target": _REFERENCE}
 
 def refuse_other_names(names: Collection[str], allow_target: bool = True) -> None:
     """Raise if one of the names of arguments is that of another library."""
-    if not names:
-        return
     here = _HERE if allow_target else _ALSO_TARGET
     for name in names:
         if name in here:
