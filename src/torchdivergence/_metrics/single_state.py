@@ -37,7 +37,8 @@ class SingleStateMetric(ComparableMetric):
     full_state_update = False
     __jit_ignored_attributes__: ClassVar[list[str]] = [
         *Metric.__jit_ignored_attributes__,
-        *("evaluator", "shared_pass", "spec", "_part", "_parts", "_statistics", "_targets", "_results", "_parameter"),
+        *("evaluator", "shared_pass", "spec", "_part", "_parts", "_statistics", "_targets", "_results"),
+        *("_parameter", "_views"),
     ]
 
     def _register_state(self, name: str, part: Part[Any] | None) -> None:
