@@ -1,8 +1,5 @@
 """What Lightning logs is the exact value of the batches that the module compared."""
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +8,8 @@ import torch
 from lightning.pytorch import Callback, Trainer
 from torch import Tensor
 
-from tests.support import ROOT
 from tests.support.helpers import assert_same_bits
-from tests.support.lightning_student import IGNORED, OPTIONS, SIZES, Student, batches
+from tests.support.lightning_student import IGNORED, OPTIONS, Student, batches
 from torchdivergence.functional import kl_divergence
 
 pytestmark = [pytest.mark.filterwarnings(f"ignore:{message}") for message in IGNORED]
@@ -87,21 +83,3 @@ def test_an_epoch_resumed_midway_logs_the_same_bits(tmp_path: Path) -> None:
         steps.append(len(student.seen["train"]))
     assert steps == [3, 1]
     assert_same_bits(*values)
-
-
-@pytest.mark.parametrize("strategy", ["ddp", "ddp_spawn"])
-def test_two_processes_with_uneven_shares_log_the_bits_of_one(strategy: str, tmp_path: Path) -> None:
-    environment = os.environ | {"PYTHONWARNINGS": "error"}
-    subprocess.run(
-        [sys.executable, "-m", "tests.support.lightning_student", strategy, tmp_path],
-        check=True,
-        timeout=120,
-        cwd=ROOT,
-        env=environment,
-    )
-    ranks = [torch.load(tmp_path / f"rank{rank}.pt") for rank in range(2)]
-    for stage, name in {"train": "train/kl_epoch", "val": "val/kl"}.items():
-        seen = [seen[stage] for seen, _ in ranks]
-        assert [[len(p) for p, _ in own] for own in seen] == SIZES[stage]
-        for _, logged in ranks:
-            assert_same_bits(logged[name], value(name, seen[0] + seen[1]))

@@ -15,6 +15,7 @@ from tests.support.helpers import assert_same_bits
 from tests.support.lightning_runs import (
     CASES,
     EXPECTED,
+    MEAN,
     NAMES,
     Comparison,
     Resumable,
@@ -24,6 +25,7 @@ from tests.support.lightning_runs import (
     saver,
 )
 from tests.support.lightning_student import IGNORED, SIZES
+from torchdivergence.functional import kl_divergence
 
 pytestmark = [pytest.mark.filterwarnings(f"ignore:{message}") for message in IGNORED + EXPECTED]
 
@@ -58,12 +60,13 @@ def recorded(path: Path, ranks: int = 2) -> list[Recorded]:
 
 
 def assert_logged(logged: dict[str, Tensor], name: str, rows: list[tuple[Tensor, Tensor]]) -> None:
-    """Assert that the logged values are the sums over the rows; the star in the name stands for the divergence."""
+    """Assert that the logged values are those of the rows; the star in the name stands for the metric."""
     p, q = (torch.cat([x.double() for x in xs]) for xs in zip(*rows, strict=True))
     for label, divergence in NAMES.items():
         assert_same_bits(
             logged[name.replace("*", label)], divergence.function(p, q, True, "sum", **divergence.parameter)
         )
+    assert_same_bits(logged[name.replace("*", MEAN)], kl_divergence(p, q, log_prob=True))
 
 
 def assert_all_logged(ranks: list[Recorded]) -> None:

@@ -19,10 +19,11 @@ from torchmetrics import Metric
 
 from tests.support.divergences import DIVERGENCES
 from tests.support.lightning_student import IGNORED, OPTIONS, batches, loader
-from torchdivergence import DivergenceCollection
+from torchdivergence import DivergenceCollection, KLDivergence
 
 Seen = dict[str, list[tuple[Tensor, Tensor]]]
 NAMES = {str(divergence).replace(".", "_"): divergence for divergence in DIVERGENCES}  # names of modules have no dots
+MEAN = "mean"
 PRECISIONS = ["32-true", "64-true", "bf16-true", "bf16-mixed", "16-true"]
 # Not included: "16-mixed", which on the CPU is "bf16-mixed" with a warning, and the strategy "fsdp", which needs a GPU
 CASES: dict[str, dict[str, Any]] = {
@@ -40,10 +41,10 @@ EXPECTED = [
 ]
 
 
-def sums(prefix: str) -> DivergenceCollection:
-    """Sums of all divergences; unlike means, they reveal rows that count twice."""
+def all_metrics(prefix: str) -> DivergenceCollection:
+    """Sums of all divergences, which unlike means reveal rows that count twice, and a mean."""
     metrics = {name: d.make(log_prob=True, reduction="sum") for name, d in NAMES.items()}
-    return DivergenceCollection(metrics, prefix=prefix)
+    return DivergenceCollection({**metrics, MEAN: KLDivergence(log_prob=True)}, prefix=prefix)
 
 
 class Comparison(LightningModule):
@@ -53,7 +54,7 @@ class Comparison(LightningModule):
         super().__init__()
         torch.manual_seed(0)
         self.layer = torch.nn.Linear(3, 5)
-        self.metrics: Any = torch.nn.ModuleList(sums(prefix) for prefix in ("train/", "val/", "val/"))
+        self.metrics: Any = torch.nn.ModuleList(all_metrics(prefix) for prefix in ("train/", "val/", "val/"))
         self.seen: Seen = {"train": [], "val0": [], "val1": []}
 
     def configure_model(self) -> None:

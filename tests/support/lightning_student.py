@@ -1,15 +1,9 @@
-"""A Lightning module that records the batches it compares; run as a script, two processes of it.
+"""A Lightning module that records the batches it compares."""
 
-Usage: python -m tests.support.lightning_student STRATEGY FOLDER
-"""
-
-import sys
-import warnings
-from pathlib import Path
 from typing import Any
 
 import torch
-from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch import LightningModule
 from torch import Tensor
 from torch.utils.data import DataLoader
 
@@ -87,25 +81,3 @@ class Student(LightningModule):
 
     def val_dataloader(self) -> DataLoader[Any]:
         return loader("val", self.global_rank)
-
-
-class SavingStudent(Student):
-    """Each process saves what it compared and what was logged."""
-
-    def __init__(self, folder: Path) -> None:
-        super().__init__()
-        self.folder = folder
-
-    def on_fit_end(self) -> None:
-        torch.save((self.seen, dict(self.trainer.callback_metrics)), self.folder / f"rank{self.global_rank}.pt")
-
-
-if __name__ in ("__main__", "__mp_main__"):  # which is its name in a spawned process
-    for message in IGNORED:
-        warnings.filterwarnings("ignore", message)
-
-if __name__ == "__main__":
-    strategy, folder = sys.argv[1:]
-    # no sanity check: spawned processes share the memory of their metrics until a reset
-    trainer = Trainer(**OPTIONS, strategy=strategy, devices=2, max_epochs=1, num_sanity_val_steps=0)
-    trainer.fit(SavingStudent(Path(folder)))
