@@ -8,6 +8,7 @@ from sybil.parsers.markdown import PythonCodeBlockParser
 from sybil.parsers.rest import DocTestParser
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # no test downloads anything
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # each core has a test process of its own; torch reads this at its import
 
 pytest_collect_file = (
     Sybil(
