@@ -267,10 +267,11 @@ class DivergenceReport(DictMetric):
         return [name for name in self._views if with_target or name not in optional]
 
     def plot(self, axes: Any = None, label: str | None = None) -> Any:
-        """Draw a histogram of the per-token KL, and the mean KL by position in the sequence. This needs matplotlib.
+        """Draw the tail of the per-token KL, and the mean KL by position in the sequence. This needs matplotlib.
 
-        The histogram has lines at the median, the 99 % quantile and the maximum. Rows of divergence 0 are not on the
-        logarithmic axis; the legend shows their share.
+        The tail shows for each value the share of tokens whose KL is at least as large, with dots at the median, the
+        99 % quantile and the maximum. It leaves out the smallest 1 % of the tokens. Tokens of divergence 0 and infinity
+        have no place on its logarithmic axis; the legend counts them. The band is the confidence interval of the mean.
 
         Args:
             axes: A pair of matplotlib axes to draw on, as returned by this method: to overlay several reports.
@@ -280,7 +281,7 @@ class DivergenceReport(DictMetric):
             The figure and the pair of axes.
         """
         results = self._synced_results()
-        return plot_report(results["kl"], results["profile"], axes, label)
+        return plot_report(results["kl"], results["profile"], self.confidence, axes, label)
 
     def __str__(self) -> str:
         """A table of all values. On several processes it synchronizes them, unless ``compute`` did so before."""
