@@ -53,7 +53,7 @@ EXPECTED_ACCEPTANCE = declare(
         "both.",
         formula=r"\sum_i \min(p_i, q_i)",
         source='Y. Leviathan, M. Kalman and Y. Matias, "Fast Inference from Transformers via Speculative Decoding", '
-        "ICML (2023), theorem 3.5",
+        "ICML (2023), section 3.2",
         example="0.8267",
         has_log_unit=False,
         zero_iff_equal=False,
