@@ -11,6 +11,7 @@
 typedef struct {
     double inv_temperature;
     double max_p, max_q;         /* the largest log-weights, before the temperature */
+    double sum_p;                /* sum P */
     double log_sum_p, log_sum_q; /* log(sum P), log(sum Q) */
     double log_sum_ratio;        /* log(sum P / sum Q), accurate to the last digits also where it is tiny */
 } Normalizers;
@@ -48,6 +49,7 @@ INLINE double normalize(Operand p, Operand q, int64_t classes, int lanes, Normal
     }
     double sum_p = sum_lanes(lanes, sums_p), sum_q = sum_lanes(lanes, sums_q);
     double relative_diff = sum_lanes(lanes, sums_diff) / sum_p;
+    n->sum_p = sum_p;
     n->log_sum_p = log_any(sum_p);
     n->log_sum_q = log_any(sum_q);
     /* A relative difference near 1 has lost its digits: q has little mass beside its maximum. */

@@ -1,11 +1,12 @@
 /* The term sums of one pair of rows.
 
-   A row is read up to three times: for its maximum; for its normalizers, which also give the Kullback-Leibler
-   divergence; and for all other terms, if any are requested. */
+   A row is read up to four times: for its maximum; for its normalizers, which also give the Kullback-Leibler
+   divergence; for the terms of the second pass, and for the overlap, if they are requested. */
 
 #ifndef TORCHDIVERGENCE_ROW_H
 #define TORCHDIVERGENCE_ROW_H
 
+#include "overlap.h"
 #include "terms.h"
 
 /* Below this fraction of the log-ratio of the normalizers, the KL of the first pass has lost too many digits. */
@@ -38,6 +39,8 @@ INLINE void row_term_sums(
         case TERM_kl: value = cancelled ? value : kl; break;
         case TERM_log_mass_p: value = fma(n.max_p, inv_temperature, n.log_sum_p); break;
         case TERM_log_mass_q: value = fma(n.max_q, inv_temperature, n.log_sum_q); break;
+        case TERM_mass_of_p: value = 1; break;
+        case TERM_overlap: value = overlap(p, q, classes, lanes, n); break;
         default: break;
         }
         out[k * stride] = value + zero_or_nan;

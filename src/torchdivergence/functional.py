@@ -26,6 +26,7 @@ __all__ = [
     "chi_squared_divergence",
     "cross_entropy",
     "entropy",
+    "expected_acceptance",
     "hellinger_distance",
     "jeffreys_divergence",
     "jensen_shannon_divergence",
@@ -99,6 +100,7 @@ kl_divergence = make_function(SPECS["kl_divergence"])
 reverse_kl_divergence = make_function(SPECS["reverse_kl_divergence"])
 jeffreys_divergence = make_function(SPECS["jeffreys_divergence"])
 total_variation_distance = make_function(SPECS["total_variation_distance"])
+expected_acceptance = make_function(SPECS["expected_acceptance"])
 squared_hellinger_distance = make_function(SPECS["squared_hellinger_distance"])
 hellinger_distance = make_function(SPECS["hellinger_distance"])
 chi_squared_divergence = make_function(SPECS["chi_squared_divergence"])

@@ -13,6 +13,7 @@ __all__ = [
     "ChiSquaredDivergence",
     "CrossEntropy",
     "Entropy",
+    "ExpectedAcceptance",
     "HellingerDistance",
     "JeffreysDivergence",
     "JensenShannonDivergence",
@@ -38,6 +39,10 @@ class JeffreysDivergence(DivergenceMetric):
 
 class TotalVariationDistance(DivergenceMetric):
     spec = SPECS["total_variation_distance"]
+
+
+class ExpectedAcceptance(DivergenceMetric):
+    spec = SPECS["expected_acceptance"]
 
 
 class SquaredHellingerDistance(DivergenceMetric):

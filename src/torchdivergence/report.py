@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, no_grad
 
-from torchdivergence._divergences import KL, LOG_MASSES
+from torchdivergence._divergences import EXPECTED_ACCEPTANCE, KL, LOG_MASSES
 from torchdivergence._inputs.placement import own_rows
 from torchdivergence._inputs.settings import (
     LogProb,
@@ -44,11 +44,13 @@ from torchdivergence._states.profile import Profile
 
 __all__ = ["DivergenceReport"]
 
+_ACCEPTANCE = EXPECTED_ACCEPTANCE.function
+
 
 def _mean_values(means: Means, confidence: float) -> dict[str, float]:
-    intervals, (kl, *agreements) = Intervals.of_means(confidence, means), means.estimates.items()
+    intervals, (kl, *shares) = Intervals.of_means(confidence, means), means.estimates.items()
     values = estimate_values(kl[1], intervals, "log", "kl_mean", "kl_")
-    for name, estimate in agreements:
+    for name, estimate in shares:
         values |= estimate_values(estimate, intervals, "logit", name)
     return values | {"sequences": means.clusters}
 
@@ -75,9 +77,9 @@ class DivergenceReport(DictMetric):
     r"""Comparison of two language models: the statistics that llama.cpp prints, for any two PyTorch models.
 
     For each token, p is the reference and q the candidate. The report covers KL(p‖q) in nats, the agreement on the most
-    likely tokens, and, if the target token is known, its probability in p and q, and which of the two predicts it more
-    often. Means have error bars. The state has a fixed size of 1 MB, whatever the number of tokens, and the same bits
-    for every batch size, order and number of processes.
+    likely tokens, the expected acceptance rate of speculative decoding, and, if the target token is known, its
+    probability in p and q, and which of the two predicts it more often. Means have error bars. The state has a fixed
+    size of 1 MB, whatever the number of tokens, and the same bits for every batch size, order and number of processes.
 
     Args:
         log_prob: True for logits or log-probabilities, False for probabilities; or a pair for p and q.
@@ -99,14 +101,16 @@ class DivergenceReport(DictMetric):
         index of the next token. A row of weight zero is ignored; weights broadcast.
 
     Returns:
-        A dict of float64 numbers from ``compute``.
+        A dict of float64 numbers from ``compute``, with means m over rows.
 
         - ``kl_mean``, ``kl_min``, ``kl_median``, ``kl_p99_9`` (and other quantiles), ``kl_max``;
         - ``top_1_agreement`` (and other k): the share of the k most likely tokens of p that
           are among those of q;
+        - ``expected_acceptance``: the probability that a token drafted from q is accepted by speculative decoding with
+          the target p, :math:`m(\sum_i \min(p_i, q_i))`;
         - ``rows``, ``sequences``, ``infinite``, ``invalid``: counts; ``rows`` includes rows of infinite divergence;
 
-        and if targets were passed, with means m over rows and the target t:
+        and if targets were passed, with the target t:
 
         - ``accuracy_p``, ``accuracy_q``: share of rows whose most likely token is t; ``accuracy_difference`` (q - p);
         - ``both_correct``, ``worsened``, ``improved``, ``both_wrong_differently``: the shares of rows where the most
@@ -127,7 +131,8 @@ class DivergenceReport(DictMetric):
         ``<value>_clustered_standard_error``, clustered by sequence (CR1). ``<value>_lower`` and ``<value>_upper`` are
         the confidence interval from the clustered one, with Student's t distribution. It is symmetric on the scale of
         log(x) for ``kl_mean``, perplexities, their ratio and ``delta_p_rms``, on that of log(x / (1 - x)) for
-        agreements and other shares of rows, and on that of x for the others. It needs two sequences, else it is NaN.
+        agreements, the expected acceptance and shares of rows, and on that of x for the others. It needs two
+        sequences, else it is NaN.
         The names that belong to ``kl_mean`` begin with ``kl_``, as in ``kl_lower``.
 
         ``report["kl_p99"]`` is a view of that value, for ``LightningModule.log`` or a monitor;
@@ -181,12 +186,12 @@ class DivergenceReport(DictMetric):
 
     def _declared(self) -> dict[str, Statistic]:
         """The statistics: a part of the state each, with the values that are read from it."""
-        agreements = [f"top_{k}_agreement" for k in self.top_k]
-        names = [name for agreement in agreements for name in estimate_names(agreement)]
+        shares = [*(f"top_{k}_agreement" for k in self.top_k), _ACCEPTANCE]
+        names = [name for share in shares for name in estimate_names(share)]
         kl, delta_p = (quantile_names(self.quantiles, prefix) for prefix in ("kl_", "delta_p_"))
         return {
             "means": Statistic(
-                Moments([DIVERGENCE, *agreements]),
+                Moments([DIVERGENCE, *shares]),
                 [*estimate_names("kl_mean", "kl_"), *names, "sequences"],
                 partial(_mean_values, confidence=self.confidence),
             ),
@@ -245,13 +250,13 @@ class DivergenceReport(DictMetric):
         return RowBatch(columns, rows.weights, rows.items)
 
     def _target_columns(self, rows: Rows, target: Tensor | None) -> dict[str, Tensor]:
-        """The divergence, and with targets their columns, from one pass over the classes."""
-        settings, quantities = self.evaluator.settings, (self.evaluator.key, *(() if target is None else LOG_MASSES))
-        kl, *log_masses = self.evaluator.evaluate(rows, quantities)
+        """The divergence and the acceptance, and with targets their columns, evaluated together."""
+        settings, log_masses = self.evaluator.settings, () if target is None else LOG_MASSES
+        kl, acceptance, *masses = self.evaluator.evaluate(rows, (self.evaluator.key, _ACCEPTANCE, *log_masses))
+        columns = {DIVERGENCE: kl, _ACCEPTANCE: acceptance}
         if target is None:
-            return {DIVERGENCE: kl}
-        columns = target_columns((rows.p, rows.q), log_masses, target, settings.log_prob, settings.temperature)
-        return {DIVERGENCE: kl, **columns}
+            return columns
+        return columns | target_columns((rows.p, rows.q), masses, target, settings.log_prob, settings.temperature)
 
     def keys(self) -> list[str]:
         """Names of the values. Those of targets are missing until this process has seen a target."""
@@ -262,10 +267,11 @@ class DivergenceReport(DictMetric):
         return [name for name in self._views if with_target or name not in optional]
 
     def plot(self, axes: Any = None, label: str | None = None) -> Any:
-        """Draw a histogram of the per-token KL, and the mean KL by position in the sequence. This needs matplotlib.
+        """Draw the tail of the per-token KL, and the mean KL by position in the sequence. This needs matplotlib.
 
-        The histogram has lines at the median, the 99 % quantile and the maximum. Rows of divergence 0 are not on the
-        logarithmic axis; the legend shows their share.
+        The tail shows for each value the share of tokens whose KL is at least as large, with dots at the median, the
+        99 % quantile and the maximum. It leaves out the smallest 1 % of the tokens. Tokens of divergence 0 and infinity
+        have no place on its logarithmic axis; the legend counts them. The band is the confidence interval of the mean.
 
         Args:
             axes: A pair of matplotlib axes to draw on, as returned by this method: to overlay several reports.
@@ -275,7 +281,7 @@ class DivergenceReport(DictMetric):
             The figure and the pair of axes.
         """
         results = self._synced_results()
-        return plot_report(results["kl"], results["profile"], axes, label)
+        return plot_report(results["kl"], results["profile"], self.confidence, axes, label)
 
     def __str__(self) -> str:
         """A table of all values. On several processes it synchronizes them, unless ``compute`` did so before."""

@@ -19,7 +19,7 @@ from torchdivergence._report.named_values import (
     rough_quantiles,
     row_counts,
 )
-from torchdivergence._report.plotting import plot_histogram
+from torchdivergence._report.plotting import plot_tail
 from torchdivergence._states.histogram import Distribution, Histogram
 from torchdivergence._states.moments import Estimate, Means, Moments
 from torchdivergence._states.part import DIVERGENCE, RowBatch
@@ -157,19 +157,20 @@ class DivergenceStatistics(DictMetric):
         return repr(self.evaluator)
 
     def plot(self, ax: Any = None, label: str | None = None) -> Any:
-        """Draw a histogram of the rows on a logarithmic axis, with median, 99 % quantile and maximum.
+        """Draw the tail: for each value the share of rows that are at least as large. This needs matplotlib.
+
+        Both axes are logarithmic, with dots at the median, the 99 % quantile and the maximum. The smallest 1 % of the
+        rows are left out. The legend counts rows of value 0 and infinity.
 
         Args:
-            ax: Matplotlib axes to draw on, as returned by this method: to overlay several histograms.
+            ax: Matplotlib axes to draw on, as returned by this method: to overlay several curves.
             label: Name in the legend.
 
         Returns:
             The figure and the axes.
         """
         distribution, evaluator = self._synced_results()["distribution"], self.evaluator
-        return plot_histogram(
-            distribution, evaluator.spec.metric, evaluator.unit, evaluator.settings.log_base, ax, label
-        )
+        return plot_tail(distribution, evaluator.spec.metric, evaluator.unit, evaluator.settings.log_base, ax, label)
 
     @no_grad()
     def _batch_stats(self, p: Tensor, q: Tensor, weights: Tensor | None = None) -> RowBatch:

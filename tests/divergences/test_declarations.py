@@ -35,6 +35,17 @@ def test_every_declared_divergence_is_in_the_lists_of_the_tests_and_of_the_bench
     assert {function.__name__ for function in bits.FUNCTIONS.values()} == set(SPECS)
 
 
+def test_equal_rows_have_the_better_value() -> None:
+    p, q = near((50, 10), 2.0, 1.0, torch.float64)
+    compared = [spec for spec in SPECS.values() if spec.zero_iff_equal or spec.higher_is_better]
+    assert {*SPECS} - {spec.function for spec in compared} == {"entropy", "cross_entropy"}
+    for spec in compared:
+        metric = getattr(metrics, spec.metric)
+        parameter = {spec.parameter.name: spec.parameter.example} if spec.parameter else {}
+        equal, different = (metric(log_prob=True, **parameter)(p, x) for x in (p, q))
+        assert (equal > different) == metric.higher_is_better == spec.higher_is_better
+
+
 def test_a_declaration_pickles_as_itself() -> None:
     for spec in SPECS.values():
         assert pickle.loads(pickle.dumps(spec)) is spec

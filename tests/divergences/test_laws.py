@@ -16,6 +16,7 @@ from tests.support.divergences import (
     CROSS_ENTROPY,
     DIVERGENCES,
     ENTROPY,
+    EXPECTED_ACCEPTANCE,
     HELLINGER,
     JEFFREYS,
     KL,
@@ -49,6 +50,7 @@ def at_most(value: float, limit: float) -> bool:
     ("divergence", "mirror"),
     [
         *((m, m) for m in (JEFFREYS, jensen_shannon(0.5), TOTAL_VARIATION, HELLINGER, SQUARED_HELLINGER)),
+        (EXPECTED_ACCEPTANCE, EXPECTED_ACCEPTANCE),
         *((m, m) for m in (alpha(0.5), renyi(0.5))),
         (KL, REVERSE_KL),
         (jensen_shannon(0.25), jensen_shannon(0.75)),
@@ -87,6 +89,12 @@ def test_alpha_and_renyi_divergence_have_special_cases(
     divergence: Divergence, factor: float, other: Divergence, rows: Rows
 ) -> None:
     assert close(divergence.value(*rows), factor * other.value(*rows))
+
+
+@many_examples
+@any_rows
+def test_expected_acceptance_is_one_minus_the_total_variation_distance(rows: Rows) -> None:
+    assert close(EXPECTED_ACCEPTANCE.value(*rows), 1 - TOTAL_VARIATION.value(*rows))
 
 
 @many_examples

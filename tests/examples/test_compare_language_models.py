@@ -181,7 +181,7 @@ def test_the_reference_is_rounded_without_a_candidate_or_on_request(given: list[
 def test_a_model_compared_with_itself_has_a_plot(reference: Model, sequences: Tensor, label: str | None) -> None:
     report = example.compare(reference, example.run(reference), sequences)
     figure, _ = report.plot(label=label)
-    figure.canvas.draw()
+    figure.draw_without_rendering()
 
 
 def test_no_change_of_probability_has_no_error(reference: Model, sequences: Tensor) -> None:

@@ -50,6 +50,7 @@ SCALES = {
     "kl_mean": "log",
     "top_1_agreement": "logit",
     "top_3_agreement": "logit",
+    "expected_acceptance": "logit",
     "accuracy_p": "logit",
     "accuracy_q": "logit",
     "accuracy_difference": "linear",

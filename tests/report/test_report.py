@@ -26,7 +26,7 @@ def assert_estimate(found: Numbers, name: str, prefix: str, expected: tuple[floa
     np.testing.assert_allclose([found[n] for n in names], expected, rtol=1e-9)
 
 
-def test_divergence_and_agreement_equal_numpy_on_all_rows() -> None:
+def test_divergence_agreement_and_acceptance_equal_numpy_on_all_rows() -> None:
     p, q, _ = texts()
     found = report_values(p, q, top_k=[1, 4])
     kl = kl_divergence(p, q, log_prob=True, reduction="none").numpy()
@@ -42,6 +42,8 @@ def test_divergence_and_agreement_equal_numpy_on_all_rows() -> None:
     four = [np.argsort(-x.numpy(), -1)[..., :4] for x in (p, q)]
     shared = (four[0][..., None] == four[1][..., None, :]).any(-1).mean(-1)
     assert_estimate(found, "top_4_agreement", "top_4_agreement", mean_and_errors(shared))
+    overlap = torch.minimum(*(x.double().softmax(-1) for x in (p, q))).sum(-1).numpy()
+    assert_estimate(found, "expected_acceptance", "expected_acceptance", mean_and_errors(overlap))
     assert (found["rows"], found["sequences"], found["infinite"], found["invalid"]) == (TEXTS * TOKENS, TEXTS, 0, 0)
 
 

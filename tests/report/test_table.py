@@ -25,6 +25,7 @@ def test_the_table_and_the_json_have_the_values_of_compute() -> None:
     assert float(lines["Same top token, %"][1]) == pytest.approx(
         100 * found["top_1_agreement_standard_error"], rel=0.05
     )
+    assert float(lines["Expected acceptance, %"][0]) == pytest.approx(100 * found["expected_acceptance"], rel=1e-3)
     bounds = [found["perplexity_p_lower"], found["perplexity_p_upper"]]
     assert [float(x) for x in lines["of p"][3:]] == pytest.approx(bounds, rel=1e-2)
     assert json.loads(report.to_json())["kl_max"] == "inf"

@@ -27,7 +27,7 @@ COMPILERS = {
     "musl-gcc -static -O2": "",
     "aarch64-linux-gnu-gcc -static -O2": "qemu-aarch64",
 }
-DIGEST = "0a3fc5912fadb0ae8f57a067ca5c1fc30696ed71509e58a043b461c58e7224d3"
+DIGEST = "ff32424461a4070282d28ed86cd1435530faa7f2b3fdf65c1aa12a26a992b886"
 PARAMETER = 0.3
 
 

@@ -10,7 +10,7 @@ from mpmath import mpf
 from torch import Tensor
 
 from tests.support.definitions import relative_error
-from tests.support.divergences import DIVERGENCES, KL, Divergence, every_divergence
+from tests.support.divergences import DIVERGENCES, EXPECTED_ACCEPTANCE, KL, Divergence, every_divergence
 from tests.support.strategies import FINFO_MIN, logit_pairs
 from tests.support.tolerances import FLOOR, RELATIVE_ERROR_FLOAT64, ROUNDING
 
@@ -48,7 +48,23 @@ def test_equal_rows_have_exactly_zero(divergence: Divergence, rows: tuple[Tensor
     assert divergence.value(rows[0], rows[0]) == 0
 
 
-@pytest.mark.parametrize("divergence", [d for d in DIVERGENCES if d.bound < inf], ids=str)
+@settings(deadline=None, max_examples=100)
+@given(rows=logit_pairs())
+def test_equal_rows_have_an_expected_acceptance_of_exactly_one(rows: tuple[Tensor, Tensor]) -> None:
+    for p in rows:
+        assert EXPECTED_ACCEPTANCE.value(p, p) == 1
+        assert EXPECTED_ACCEPTANCE.value(p.softmax(-1), p.softmax(-1), False) == 1
+
+
+@pytest.mark.parametrize("log_prob", [True, False])
+def test_disjoint_rows_have_an_expected_acceptance_of_exactly_zero(log_prob: bool) -> None:
+    p, q = torch.rand(2, 40, 300, generator=torch.Generator().manual_seed(0)).unbind()
+    p[:, 150:], q[:, :150] = 0, 0
+    p, q = (p.log(), q.log()) if log_prob else (p, q)
+    assert not EXPECTED_ACCEPTANCE.rows(p, q, log_prob).any()
+
+
+@pytest.mark.parametrize("divergence", [d for d in DIVERGENCES if d.bound < inf and d.zero_iff_equal], ids=str)
 def test_disjoint_rows_reach_the_bound_and_never_exceed_it(divergence: Divergence) -> None:
     p, q = torch.rand(2, 3000, 40, generator=torch.Generator().manual_seed(0), dtype=torch.float64).unbind()
     p[:, 20:], q[:, :20] = 0, 0

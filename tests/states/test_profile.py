@@ -19,4 +19,4 @@ def test_the_profile_has_the_mean_of_each_range_of_positions() -> None:
     bins = profile_of(report)
     assert [x for b in bins for x in range(b.first, b.last + 1)][:LENGTH] == list(range(LENGTH))
     for b in bins:
-        torch.testing.assert_close(b.mean, kl[:, b.first : b.last + 1].mean().item(), rtol=1e-12, atol=0)
+        torch.testing.assert_close(b.mean.value, kl[:, b.first : b.last + 1].mean().item(), rtol=1e-12, atol=0)

@@ -87,6 +87,10 @@ def total_variation(s: NormalizedPair) -> Long:
     return np.abs(s.p - s.q).sum(-1) / 2
 
 
+def expected_acceptance(s: NormalizedPair) -> Long:
+    return np.minimum(s.p, s.q).sum(-1)
+
+
 def squared_hellinger(s: NormalizedPair) -> Long:
     return ((np.exp(s.log_p / 2) - np.exp(s.log_q / 2)) ** 2).sum(-1) / 2
 

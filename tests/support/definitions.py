@@ -52,6 +52,10 @@ def total_variation(p: Distribution, q: Distribution) -> mpf:
     return mpmath.fsum(abs(x - y) for x, y in zip(p, q, strict=True)) / 2
 
 
+def expected_acceptance(p: Distribution, q: Distribution) -> mpf:
+    return mpmath.fsum(starmap(min, zip(p, q, strict=True)))
+
+
 def squared_hellinger(p: Distribution, q: Distribution) -> mpf:
     return mpmath.fsum((mpmath.sqrt(x) - mpmath.sqrt(y)) ** 2 for x, y in zip(p, q, strict=True)) / 2
 

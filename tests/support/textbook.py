@@ -46,6 +46,7 @@ SUMMANDS: dict[str, Function] = {
     "JeffreysDivergence": lambda p, q: kl(p, q) + kl(q, p),
     "JensenShannonDivergence": jensen_shannon,
     "TotalVariationDistance": lambda p, q: (p - q).abs() / 2,
+    "ExpectedAcceptance": torch.minimum,
     "HellingerDistance": squared_hellinger,
     "SquaredHellingerDistance": squared_hellinger,
     "ChiSquaredDivergence": lambda p, q: (p - q).square() / q,

@@ -7,7 +7,7 @@ A new divergence is a declaration in a module of this package, imported here.
 # isort: off
 from torchdivergence._divergences.kullback_leibler import JEFFREYS, KL, REVERSE_KL
 from torchdivergence._divergences.jensen_shannon import JENSEN_SHANNON
-from torchdivergence._divergences.distances import HELLINGER, SQUARED_HELLINGER, TOTAL_VARIATION
+from torchdivergence._divergences.distances import EXPECTED_ACCEPTANCE, HELLINGER, SQUARED_HELLINGER, TOTAL_VARIATION
 from torchdivergence._divergences.powers import ALPHA, CHI_SQUARED, RENYI
 from torchdivergence._divergences.entropies import CROSS_ENTROPY, ENTROPY
 from torchdivergence._divergences.masses import LOG_MASSES
@@ -19,6 +19,7 @@ __all__ = [
     "CHI_SQUARED",
     "CROSS_ENTROPY",
     "ENTROPY",
+    "EXPECTED_ACCEPTANCE",
     "HELLINGER",
     "JEFFREYS",
     "JENSEN_SHANNON",

@@ -1,4 +1,4 @@
-"""Total variation and Hellinger distances."""
+"""Total variation and Hellinger distances, and the expected acceptance, which is one minus the total variation."""
 
 import math
 from dataclasses import replace
@@ -28,8 +28,7 @@ TOTAL_VARIATION = declare(
         function="total_variation_distance",
         metric="TotalVariationDistance",
         summary="Total variation distance.",
-        notes="One minus the distance is the acceptance rate of speculative decoding when q drafts for p. "
-        "The upper bound is 1.",
+        notes="The upper bound is 1. One minus the distance is the expected acceptance.",
         formula=r"\frac12 \sum_i |p_i - q_i|",
         source='A. B. Tsybakov, "Introduction to Nonparametric Estimation" (2009), definition 2.4',
         example="0.1733",
@@ -39,6 +38,34 @@ TOTAL_VARIATION = declare(
             terms=(Term("total_variation", lambda pair: pair.abs_diff / 2),),
             log_grads=lambda pair: (pair.delta.sign() * pair.p / 2, pair.delta.sign() * pair.q / -2),
             upper_bound=1.0,
+        ),
+    )
+)
+
+# Rounding makes the sum of p differ from 1. The quotient by it is exactly 1 for equal rows.
+EXPECTED_ACCEPTANCE = declare(
+    DivergenceSpec(
+        function="expected_acceptance",
+        metric="ExpectedAcceptance",
+        summary="Expected acceptance rate of speculative decoding.",
+        notes="It is the probability that a token drafted from q is accepted when p is the target, and one minus the "
+        "total variation distance. It is a similarity: 1 if p and q hold the same numbers, 0 if no class has mass in "
+        "both.",
+        formula=r"\sum_i \min(p_i, q_i)",
+        source='Y. Leviathan, M. Kalman and Y. Matias, "Fast Inference from Transformers via Speculative Decoding", '
+        "ICML (2023), section 3.2",
+        example="0.8267",
+        has_log_unit=False,
+        zero_iff_equal=False,
+        higher_is_better=True,
+        numerics=Divergence(
+            terms=(
+                Term("overlap", lambda pair: torch.minimum(pair.p, pair.q)),
+                Term("mass_of_p", lambda pair: pair.p),
+            ),
+            log_grads=lambda pair: (pair.delta.sign() * pair.p / -2, pair.delta.sign() * pair.q / 2),
+            upper_bound=1.0,
+            finalize=lambda overlap, mass_of_p: overlap / mass_of_p,
         ),
     )
 )

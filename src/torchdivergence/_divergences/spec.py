@@ -102,6 +102,8 @@ class DivergenceSpec:
     has_log_unit: bool = True
     """Whether the value is a logarithm, in nats or another base."""
     zero_iff_equal: bool = True
+    higher_is_better: bool = False
+    """Whether a greater value says that p and q are closer."""
     needs_q: bool = True
     """Whether the second distribution must be passed."""
     accuracy: Accuracy = Accuracy()

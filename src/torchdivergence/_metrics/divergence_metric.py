@@ -33,8 +33,6 @@ def parameter_property() -> Any:
 class DivergenceMetric(SingleStateMetric):
     """A divergence of each row, reduced over all rows. A subclass sets ``spec``, which also makes its docstring."""
 
-    higher_is_better = False
-
     spec: ClassVar[DivergenceSpec]
     shared_pass: SharedPass | None = None
     """Set by the collection to which the metric belongs."""
@@ -64,6 +62,7 @@ class DivergenceMetric(SingleStateMetric):
         super().__init_subclass__(**kwargs)
         if "spec" in cls.__dict__:
             cls.__doc__ = metric_doc(cls.spec)
+            cls.higher_is_better = cls.spec.higher_is_better
 
     log_prob = _setting("log_prob")
     reduction = _setting("reduction")

@@ -36,7 +36,7 @@ def table(
     """
     bounds = (f"{bound} {100 * confidence:.10g} %" for bound in ("lower", "upper"))
     lines = [("KL divergence D(p‖q), nats", "", "± error", "± clustered", *bounds)]
-    lines += [*_divergence(values, quantiles, rough), *_agreements(values)]
+    lines += [*_divergence(values, quantiles, rough), *_shares(values)]
     if "perplexity_p" in values:
         lines += [*_accuracies(values), *_perplexities(values), *_delta_p(values, quantiles, rough)]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
@@ -63,12 +63,13 @@ def _divergence(values: Mapping[str, float], quantiles: Mapping[str, float], rou
     yield from _quantiles(values, quantiles, rough, "kl_")
 
 
-def _agreements(values: Mapping[str, float]) -> Iterable[Line]:
+def _shares(values: Mapping[str, float]) -> Iterable[Line]:
     for name in values:
         if name.endswith("_agreement"):
             k = name.split("_")[1]
             label = "Same top token, %" if k == "1" else f"Top {k} tokens in common, %"
             yield _estimate(label, values, name, percent=True)
+    yield _estimate("Expected acceptance, %", values, "expected_acceptance", percent=True)
 
 
 def _accuracies(values: Mapping[str, float]) -> Iterable[Line]:

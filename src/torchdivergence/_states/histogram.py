@@ -42,14 +42,24 @@ class Distribution:
         share = place - before
         return low if share == 0 or low == high else (1 - share) * low + share * high
 
-    def histogram(self, joined: int = 32) -> tuple[list[float], list[float], list[int]]:
-        """Lower edges, upper edges and counts of bins of finite numbers above 3e-39; ``joined`` bins are made one."""
-        edges = _edges(self.counts.device)
-        counts = self.counts[-BINS:].view(-1, joined).sum(1)
-        (nonempty,) = counts.nonzero(as_tuple=True)
-        nonempty = nonempty[(nonempty > 0) & edges[nonempty * joined].isfinite()]
-        low, high = edges[nonempty * joined], edges[(nonempty + 1) * joined]
-        return low.tolist(), high.tolist(), counts[nonempty].tolist()
+    @property
+    def zeros(self) -> int:
+        """How many numbers are in the bin of 0."""
+        return int(self.counts[-BINS])
+
+    def tail(self) -> tuple[list[float], list[float]]:
+        """Positive finite numbers in ascending order, and the share of all numbers that are at least as large.
+
+        Each bin that holds a number gives its lower edge. The last number is the largest one.
+        """
+        lower, counts = _edges(self.counts.device)[:-1], self.counts[-BINS:]
+        reached = counts.flip(0).cumsum(0).flip(0)
+        (bins,) = ((counts > 0) & (lower > 0) & lower.isfinite()).nonzero(as_tuple=True)
+        if not len(bins):
+            return [], []
+        last = _edges(self.counts.device)[bins[-1] + 1].item()
+        numbers = [*lower[bins].tolist(), min(last, self.maximum)]
+        return numbers, [*(reached[bins].double() / self.total).tolist(), max(1, self.infinite) / self.total]
 
     def _order_statistic(self, place: int) -> float:
         """The number at a place in ascending order, from 0 on."""

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from torchdivergence._layout import WIDTH
+from torchdivergence._states.moments import Estimate
 from torchdivergence._states.part import Part, RowBatch, weighted
 from torchdivergence._states.superaccumulator import accumulate_, read
 
@@ -20,7 +21,11 @@ class PositionBin(NamedTuple):
 
     first: int
     last: int
-    mean: float
+    mean: Estimate
+    sequences: float
+    """Effective number of sequences in the bin."""
+    rows: int
+    """Number of rows of positive weight."""
 
 
 class Profile(Part[list[PositionBin]]):
@@ -54,7 +59,8 @@ class Profile(Part[list[PositionBin]]):
             if end > first:
                 value, weight = read(values), read(weights)
                 if weight.units:
-                    found.append(PositionBin(first, end - 1, value.value / weight.value))
+                    mean = Estimate(value.value / weight.value, math.nan, math.nan)
+                    found.append(PositionBin(first, end - 1, mean, math.nan, 0))
             first = max(first, end)
         return found
 
