@@ -1,10 +1,10 @@
-/* The Python module _native: term sums of rows, exact accumulation, and the layout that both share with Python. */
+/* The Python module _native: term sums of rows, accumulation in states, and the layout that both share with Python. */
 
 #include "arguments.h"
 #include "job.h"
-#include "superaccumulator.h"
+#include "state_functions.h"
 
-enum { INTERFACE = 2 }; /* raised whenever a signature, a code or a layout below changes */
+enum { INTERFACE = 3 }; /* raised whenever a signature, a code or a layout below changes */
 
 static int read_job(PyObject *args, Job *job, int64_t *threads) {
     static const char owner[] = "term_sums";
@@ -48,30 +48,6 @@ static PyObject *py_term_sums(PyObject *Py_UNUSED(module), PyObject *args) {
     Py_RETURN_NONE;
 }
 
-static PyObject *py_accumulate(PyObject *Py_UNUSED(module), PyObject *args) {
-    static const char owner[] = "accumulate";
-    PyObject *values, *rows, *columns, *accumulators;
-    int64_t height, count, elements, value_bytes, accumulator_bytes;
-    char *from, *to;
-    if (!PyArg_UnpackTuple(args, owner, 4, 4, &values, &rows, &columns, &accumulators)) return NULL;
-    if (!read_integer(rows, owner, "height", 0, INT64_MAX, &height)) return NULL;
-    if (!read_integer(columns, owner, "count", 0, INT64_MAX, &count)) return NULL;
-    int64_t value_sizes[] = {height, count, sizeof(double)};
-    int64_t accumulator_sizes[] = {height, count ? WIDTH : 0, sizeof(int64_t)};
-    if (!multiply(value_sizes, 2, owner, "height and count", &elements)) return NULL;
-    if (!multiply(value_sizes, 3, owner, "height and count", &value_bytes)) return NULL;
-    if (!multiply(accumulator_sizes, 3, owner, "the sizes of the accumulators", &accumulator_bytes)) return NULL;
-    if (!read_address(values, "values", value_bytes, 1, &from)) return NULL;
-    if (!read_address(accumulators, "accumulators", accumulator_bytes, sizeof(int64_t), &to)) return NULL;
-    if (elements) {
-        Py_BEGIN_ALLOW_THREADS
-        for (int64_t k = 0; k < height; k++)
-            accumulate(from + k * count * (int64_t)sizeof(double), count, (uint64_t *)to + k * WIDTH);
-        Py_END_ALLOW_THREADS
-    }
-    Py_RETURN_NONE;
-}
-
 static PyObject *new_dtypes(void) {
 #define DTYPE_NAME(name, type, convert) #name,
     static const char *const names[] = {DTYPES(DTYPE_NAME)};
@@ -105,8 +81,9 @@ static int check_machine(PyObject *Py_UNUSED(module)) {
 
 static int add_layout(PyObject *module) {
     PyObject *layout = Py_BuildValue(
-        "{s:i,s:i,s:i,s:i,s:N,s:i,s:i,s:N}", "interface", INTERFACE, "limb_bits", LIMB_BITS, "limbs", LIMBS, "width",
-        WIDTH, "dtypes", new_dtypes(), "max_dims", MAX_DIMS, "max_terms", MAX_TERMS, "terms", new_terms()
+        "{s:i,s:i,s:i,s:i,s:(iiii),s:(ii),s:N,s:i,s:i,s:N}", "interface", INTERFACE, "limb_bits", LIMB_BITS, "limbs",
+        LIMBS, "width", WIDTH, "octaves", MIN_OCTAVE, FINE_OCTAVE, COARSE_OCTAVE, MAX_OCTAVE, "bin_bits", COARSE_BITS,
+        FINE_BITS, "dtypes", new_dtypes(), "max_dims", MAX_DIMS, "max_terms", MAX_TERMS, "terms", new_terms()
     );
     int failed = PyModule_AddObjectRef(module, "LAYOUT", layout); /* passes on the exception of a missing layout */
     Py_XDECREF(layout);
@@ -120,6 +97,15 @@ static PyMethodDef methods[] = {
     {"accumulate", py_accumulate, METH_VARARGS,
      "accumulate(values, height, count, accumulators, /)\n--\n\n"
      "Add float64 values [height, count] at an address to int64 accumulators [height, width] at another."},
+    {"accumulate_moments", py_accumulate_moments, METH_VARARGS,
+     "accumulate_moments(values, weights, sizes, ends, is_signed, states, /)\n--\n\n"
+     "Add the moments of weighted columns, float64 [columns, clusters, blocks, positions], to a state for each range."},
+    {"accumulate_histogram", py_accumulate_histogram, METH_VARARGS,
+     "accumulate_histogram(numbers, weights, count, is_signed, state, /)\n--\n\n"
+     "Count float64 numbers of positive weight in the bins of a histogram, and keep their extrema."},
+    {"accumulate_contingency", py_accumulate_contingency, METH_VARARGS,
+     "accumulate_contingency(first, second, weights, count, state, /)\n--\n\n"
+     "Count rows of positive weight by the signs of two columns."},
     {NULL, NULL, 0, NULL},
 };
 

@@ -132,7 +132,7 @@ def _bars(ax: Any, low: list[float], high: list[float], shares: list[float], lab
 
 def _profile(ax: Any, profile: Sequence[PositionBin], label: str | None) -> None:
     positions = [(1 + x.first + 1 + x.last) / 2 for x in profile]
-    means = [x.mean for x in profile]
+    means = [x.mean.value for x in profile]
     ax.plot(positions, means, "o-", markersize=3, linewidth=1, label=label)
     ax.set(xscale="log", xlabel="position in the sequence", ylabel="mean KL(p‖q), nats")
     ax.xaxis.set_major_formatter("{x:g}")
