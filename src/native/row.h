@@ -38,6 +38,8 @@ INLINE void row_term_sums(
         case TERM_kl: value = cancelled ? value : kl; break;
         case TERM_log_mass_p: value = fma(n.max_p, inv_temperature, n.log_sum_p); break;
         case TERM_log_mass_q: value = fma(n.max_q, inv_temperature, n.log_sum_q); break;
+        case TERM_top_p: value = (double)top_class(p, classes, lanes, n.max_p); break;
+        case TERM_top_q: value = (double)top_class(q, classes, lanes, n.max_q); break;
         default: break;
         }
         out[k * stride] = value + zero_or_nan;

@@ -10,7 +10,7 @@
 enum { MAX_TERMS = 16 }; /* in one request */
 
 /* The terms of the first group are known once a row is normalized; those of the second need another pass. */
-#define FIRST_PASS_TERMS(X) X(kl) X(log_mass_p) X(log_mass_q)
+#define FIRST_PASS_TERMS(X) X(kl) X(log_mass_p) X(log_mass_q) X(top_p) X(top_q)
 #define SECOND_PASS_TERMS(X) \
     X(reverse_kl) X(jeffreys) X(jensen_shannon) X(total_variation) X(squared_hellinger) X(small_entropy) X(small_share)
 #define TERMS(X) FIRST_PASS_TERMS(X) SECOND_PASS_TERMS(X)
@@ -71,8 +71,10 @@ INLINE void add_term(TermRequest request, const NormalizedPair *restrict pair, i
         break;
     case TERM_small_entropy: FOR_EACH_LANE sums[i] -= p[i] > 0.5 ? 0 : p[i] * at_least(MIN_LOG, log_p[i]); break;
     case TERM_small_share: FOR_EACH_LANE sums[i] += p[i] > 0.5 ? 0 : p[i]; break;
-    case TERM_log_mass_p: /* read from the normalizers */
+    case TERM_log_mass_p: /* known from the first pass */
     case TERM_log_mass_q:
+    case TERM_top_p:
+    case TERM_top_q:
     case TERM_COUNT: break;
     }
 }

@@ -27,7 +27,7 @@ COMPILERS = {
     "musl-gcc -static -O2": "",
     "aarch64-linux-gnu-gcc -static -O2": "qemu-aarch64",
 }
-DIGEST = "0a3fc5912fadb0ae8f57a067ca5c1fc30696ed71509e58a043b461c58e7224d3"
+DIGEST = "f3511ee7bc324c1e5db94e37158e721fc933c82aabef5320a1b60d331afe3891"
 PARAMETER = 0.3
 
 

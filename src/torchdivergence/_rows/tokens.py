@@ -17,19 +17,30 @@ CORRECTNESS_COLUMNS = (
 other: that of both is, of p alone, of q alone, and of neither, where the two classes differ."""
 
 
-def ranking_columns(p: Tensor, q: Tensor, top_k: Sequence[int], target: Tensor | None) -> dict[str, Tensor]:
-    """The agreement on the most likely classes for each k, and with targets CORRECTNESS_COLUMNS."""
-    # the first one of equal ones
-    top = [x.max(-1).indices for x in (p, q)] if 1 in top_k or target is not None else []
-    columns = {f"top_{k}_agreement": (top[0] == top[1]).double() if k == 1 else top_k_overlap(p, q, k) for k in top_k}
-    return columns if target is None else columns | correctness_columns(top[0], top[1], target)
+def ranking_columns(
+    p: Tensor, q: Tensor, tops: Sequence[Tensor], top_k: Sequence[int], target: Tensor | None
+) -> dict[str, Tensor]:
+    """The agreement on the most likely classes for each k, and with targets CORRECTNESS_COLUMNS.
+
+    Args:
+        p: Classes last.
+        q: Likewise.
+        tops: The most likely class of each row in p and in q. They are not needed if 1 is not in ``top_k`` and there
+            is no target.
+        top_k: Numbers of classes to compare.
+        target: Indices of classes, ``[*batch]``.
+    """
+    columns = {f"top_{k}_agreement": (tops[0] == tops[1]).double() if k == 1 else top_k_overlap(p, q, k) for k in top_k}
+    return columns if target is None else columns | correctness_columns(tops, target)
 
 
-def correctness_columns(class_p: Tensor, class_q: Tensor, target: Tensor) -> dict[str, Tensor]:
+def correctness_columns(tops: Sequence[Tensor], target: Tensor) -> dict[str, Tensor]:
     """CORRECTNESS_COLUMNS of each row, from the most likely classes of p and of q."""
-    p, q = class_p == target, class_q == target
-    numbers = p, q, q.double() - p.double(), p & q, p & ~q, q & ~p, ~p & ~q & (class_p != class_q)
-    return {name: x.double() for name, x in zip(CORRECTNESS_COLUMNS, numbers, strict=True)}
+    same, p, q = ((x == y).double() for x, y in (tops, (tops[0], target), (tops[1], target)))
+    both = p * q
+    worsened, improved = p - both, q - both
+    numbers = p, q, q - p, both, worsened, improved, 1 - same - worsened - improved
+    return dict(zip(CORRECTNESS_COLUMNS, numbers, strict=True))
 
 
 def top_k_overlap(p: Tensor, q: Tensor, k: int) -> Tensor:
@@ -56,15 +67,18 @@ def target_columns(
         log_prob: For p and for q, whether they hold logarithms.
         temperature: Divides the logits.
     """
+    index = target.long().clamp(0, sides[0].shape[-1] - 1)
+    outside = index != target
     losses = []
-    outside = (target < 0) | (target >= sides[0].shape[-1])
-    index = target.long().masked_fill(outside, 0).unsqueeze(-1)
     for x, log_mass, is_log in zip(sides, log_masses, log_prob, strict=True):
-        weight = x.gather(-1, index).squeeze(-1).double()
-        loss = log_mass - (weight / temperature if is_log else weight.log())
-        losses.append(loss.clamp(min=0).masked_fill(outside, math.nan))
+        weight = x.gather(-1, index.unsqueeze(-1)).squeeze(-1).double()
+        if not is_log:
+            weight = weight.log()
+        elif temperature != 1:
+            weight = weight / temperature
+        losses.append((log_mass - weight).clamp_(min=0).masked_fill_(outside, math.nan))
     loss_p, loss_q = losses
     log_ratio = loss_q - loss_p
-    p, q = (-loss_p).exp(), (-loss_q).exp()
-    delta = torch.where(log_ratio.abs() < 1, p * torch.expm1(-log_ratio), q - p)
+    p, q = (loss.neg().exp_() for loss in losses)
+    delta = torch.where(log_ratio.abs() < 1, torch.expm1(-log_ratio).mul_(p), q - p)
     return dict(zip(TARGET_COLUMNS, (loss_p, loss_q, log_ratio, delta, delta.square()), strict=True))
