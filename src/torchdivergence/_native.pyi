@@ -20,6 +20,8 @@ class _Layout(TypedDict):
     """Bits of the mantissa that choose a coarse and a fine bin."""
     dtypes: dict[str, int]
     """Code of each dtype."""
+    columns: tuple[str, ...]
+    """Names of the columns of rows with a target."""
     max_dims: int
     """Largest number of batch dimensions."""
     max_terms: int
@@ -60,6 +62,31 @@ def term_sums(
         requests: The terms to sum.
         out: Address of the result, float64 ``[requests, *batch]``, contiguous and aligned.
         threads: Largest number of threads to use; it does not change the result.
+    """
+
+def token_columns(
+    p: _Tensor,
+    q: _Tensor,
+    batch: tuple[int, ...],
+    classes: int,
+    temperature: float,
+    known: tuple[int, int, int, int],
+    target: int,
+    out: int,
+    /,
+) -> None:
+    """Write the columns of rows with a target.
+
+    Args:
+        p: A tensor ``[*batch, classes]``.
+        q: Likewise.
+        batch: Sizes of the batch dimensions.
+        classes: Number of classes, at least 1.
+        temperature: Divides logits; it and its inverse are positive.
+        known: Addresses of the logarithms of the normalizers of p and of q, and of their most likely classes: float64
+            ``[*batch]``, contiguous and aligned, as are the arrays below.
+        target: Address of the indices of the target classes, int64 ``[*batch]``.
+        out: Address of the result, float64 ``[columns, *batch]``.
     """
 
 def accumulate(values: int, height: int, count: int, accumulators: int, /) -> None:

@@ -19,6 +19,7 @@ from torchdivergence._inputs.settings import (
     check_top_k,
 )
 from torchdivergence._inputs.tensors import Rows, check_target, clip_classes
+from torchdivergence._layout import CORRECTNESS_COLUMNS, TARGET_COLUMNS
 from torchdivergence._metrics.dict_metric import DictMetric, Statistic
 from torchdivergence._metrics.row_evaluator import RowEvaluator
 from torchdivergence._report.accuracy import correctness_values, mcnemar_values
@@ -35,7 +36,7 @@ from torchdivergence._report.named_values import (
 from torchdivergence._report.perplexity import TargetSummary
 from torchdivergence._report.plotting import plot_report
 from torchdivergence._report.table import table
-from torchdivergence._rows.tokens import CORRECTNESS_COLUMNS, TARGET_COLUMNS, ranking_columns, target_columns
+from torchdivergence._rows.tokens import agreement_columns, target_columns
 from torchdivergence._states.contingency import ContingencyTable
 from torchdivergence._states.histogram import Distribution, Histogram
 from torchdivergence._states.moments import Means, Moments
@@ -253,14 +254,11 @@ class DivergenceReport(DictMetric):
         tops = [found[key] for key in TOP_CLASSES if key in found]
         if with_top and not tops:
             tops = [x.max(-1).indices for x in (rows.p, rows.q)]
-        columns = {
-            DIVERGENCE: found[self.evaluator.key],
-            **ranking_columns(rows.p, rows.q, tops, self.top_k, target),
-        }
+        columns = agreement_columns(rows.p, rows.q, tops, self.top_k) | {DIVERGENCE: found[self.evaluator.key]}
         if target is None:
             return columns
         sides, log_masses = (rows.p, rows.q), [found[key] for key in LOG_MASSES]
-        return columns | target_columns(sides, log_masses, target, settings.log_prob, settings.temperature)
+        return columns | target_columns(sides, log_masses, tops, target, settings.log_prob, settings.temperature)
 
     def keys(self) -> list[str]:
         """Names of the values. Those of targets are missing until this process has seen a target."""
