@@ -84,8 +84,11 @@ INLINE void take_rows(Job *job) {
 
 #ifdef __x86_64__
 
+/* For a function with fused multiply-adds, which every supported machine has. */
+#define FUSED __attribute__((target("avx2,fma")))
+
 /* One binary for every x86-64 with fused multiply-add: the code for the widest vectors that the machine has. */
-__attribute__((target("avx2,fma"))) static void take_rows_avx2(void *job) { take_rows(job); }
+FUSED static void take_rows_avx2(void *job) { take_rows(job); }
 __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx2,fma"))) static void take_rows_avx512(void *job) {
     take_rows(job);
 }
@@ -100,6 +103,8 @@ static inline int has_avx512(void) {
 static void worker(void *job) { (has_avx512() ? take_rows_avx512 : take_rows_avx2)(job); }
 
 #else
+
+#define FUSED
 
 static inline int is_supported_machine(void) { return 1; }
 static void worker(void *job) { take_rows(job); }

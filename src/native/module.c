@@ -1,29 +1,30 @@
-/* The Python module _native: term sums of rows, exact accumulation, and the layout that both share with Python. */
+/* The Python module _native: term sums of rows, accumulation in states, and the layout that both share with Python. */
 
 #include "arguments.h"
 #include "job.h"
-#include "superaccumulator.h"
+#include "state_functions.h"
+#include "tokens.h"
 
-enum { INTERFACE = 2 }; /* raised whenever a signature, a code or a layout below changes */
+enum { INTERFACE = 3 }; /* raised whenever a signature, a code or a layout below changes */
+
+/* The sizes of the batch, the classes and the temperature of a job. */
+static int read_shape(PyObject *batch, PyObject *classes, PyObject *temperature, const char *owner, Job *job) {
+    if (!read_integers(batch, owner, "batch", 0, MAX_DIMS, &job->dims, job->batch)) return 0;
+    if (!multiply(job->batch, job->dims, owner, "the sizes of the batch", &job->rows)) return 0;
+    if (!read_integer(classes, owner, "classes", 1, INT64_MAX, &job->classes)) return 0;
+    if (!read_double(temperature, &job->temperature)) return 0;
+    if (job->temperature > 0 && 1 / job->temperature < INFINITY) return 1;
+    PyErr_Format(PyExc_ValueError, "%s: temperature and its inverse must be positive, got %R", owner, temperature);
+    return 0;
+}
 
 static int read_job(PyObject *args, Job *job, int64_t *threads) {
     static const char owner[] = "term_sums";
     PyObject *p, *q, *batch, *classes, *temperature, *requests, *out, *thread_count;
     if (!PyArg_UnpackTuple(args, owner, 8, 8, &p, &q, &batch, &classes, &temperature, &requests, &out, &thread_count))
         return 0;
-    if (!read_integers(batch, owner, "batch", 0, MAX_DIMS, &job->dims, job->batch)) return 0;
-    if (!multiply(job->batch, job->dims, owner, "the sizes of the batch", &job->rows)) return 0;
-    if (!read_integer(classes, owner, "classes", 1, INT64_MAX, &job->classes)) return 0;
+    if (!read_shape(batch, classes, temperature, owner, job)) return 0;
     if (!read_integer(thread_count, owner, "threads", 1, INT64_MAX, threads)) return 0;
-
-    double value;
-    if (!read_double(temperature, &value)) return 0;
-    job->temperature = value;
-    if (!(value > 0 && 1 / value < INFINITY)) {
-        PyErr_Format(PyExc_ValueError, "%s: temperature and its inverse must be positive, got %R", owner, temperature);
-        return 0;
-    }
-
     if (!read_tuple_size(requests, owner, "requests", 0, MAX_TERMS, &job->count)) return 0;
     for (int k = 0; k < job->count; k++)
         if (!read_request(PyTuple_GetItem(requests, k), job->requests + k)) return 0;
@@ -48,27 +49,30 @@ static PyObject *py_term_sums(PyObject *Py_UNUSED(module), PyObject *args) {
     Py_RETURN_NONE;
 }
 
-static PyObject *py_accumulate(PyObject *Py_UNUSED(module), PyObject *args) {
-    static const char owner[] = "accumulate";
-    PyObject *values, *rows, *columns, *accumulators;
-    int64_t height, count, elements, value_bytes, accumulator_bytes;
-    char *from, *to;
-    if (!PyArg_UnpackTuple(args, owner, 4, 4, &values, &rows, &columns, &accumulators)) return NULL;
-    if (!read_integer(rows, owner, "height", 0, INT64_MAX, &height)) return NULL;
-    if (!read_integer(columns, owner, "count", 0, INT64_MAX, &count)) return NULL;
-    int64_t value_sizes[] = {height, count, sizeof(double)};
-    int64_t accumulator_sizes[] = {height, count ? WIDTH : 0, sizeof(int64_t)};
-    if (!multiply(value_sizes, 2, owner, "height and count", &elements)) return NULL;
-    if (!multiply(value_sizes, 3, owner, "height and count", &value_bytes)) return NULL;
-    if (!multiply(accumulator_sizes, 3, owner, "the sizes of the accumulators", &accumulator_bytes)) return NULL;
-    if (!read_address(values, "values", value_bytes, 1, &from)) return NULL;
-    if (!read_address(accumulators, "accumulators", accumulator_bytes, sizeof(int64_t), &to)) return NULL;
-    if (elements) {
-        Py_BEGIN_ALLOW_THREADS
-        for (int64_t k = 0; k < height; k++)
-            accumulate(from + k * count * (int64_t)sizeof(double), count, (uint64_t *)to + k * WIDTH);
-        Py_END_ALLOW_THREADS
-    }
+static PyObject *py_token_columns(PyObject *Py_UNUSED(module), PyObject *args) {
+    static const char owner[] = "token_columns";
+    PyObject *p, *q, *batch, *classes, *temperature, *known, *target, *out;
+    Job job = {.count = 1};
+    int size;
+    int64_t elements, sizes[2] = {TOKEN_COLUMN_COUNT};
+    char *columns[4], *of_target, *of_out;
+    if (!PyArg_UnpackTuple(args, owner, 8, 8, &p, &q, &batch, &classes, &temperature, &known, &target, &out))
+        return NULL;
+    if (!read_shape(batch, classes, temperature, owner, &job)) return NULL;
+    if (!read_tensor(p, "p", &job, &job.p) || !read_tensor(q, "q", &job, &job.q)) return NULL;
+    if (!read_tuple_size(known, owner, "known", 4, 4, &size)) return NULL;
+    for (int k = 0; k < 4; k++)
+        if (!read_array(PyTuple_GetItem(known, k), "known", job.rows, columns + k)) return NULL;
+    if (!read_array(target, "target", job.rows, &of_target)) return NULL;
+    sizes[1] = job.rows;
+    if (!multiply(sizes, 2, owner, "the sizes of the result", &elements)) return NULL;
+    if (!read_array(out, "out", elements, &of_out)) return NULL;
+    TokenRows rows = {
+        (double *)columns[0], (double *)columns[1], (double *)columns[2], (double *)columns[3], (int64_t *)of_target
+    };
+    Py_BEGIN_ALLOW_THREADS
+    write_tokens(&job, &rows, (double *)of_out);
+    Py_END_ALLOW_THREADS
     Py_RETURN_NONE;
 }
 
@@ -85,12 +89,9 @@ static PyObject *new_dtypes(void) {
     return dict;
 }
 
-static PyObject *new_terms(void) {
-#define TERM_NAME(name) #name,
-    static const char *const names[] = {TERMS(TERM_NAME)};
-#undef TERM_NAME
-    PyObject *tuple = PyTuple_New(TERM_COUNT);
-    for (int code = 0; tuple && code < TERM_COUNT; code++) {
+static PyObject *new_names(const char *const *names, int count) {
+    PyObject *tuple = PyTuple_New(count);
+    for (int code = 0; tuple && code < count; code++) {
         PyObject *name = PyUnicode_FromString(names[code]);
         if (!name || PyTuple_SetItem(tuple, code, name)) Py_CLEAR(tuple);
     }
@@ -104,9 +105,14 @@ static int check_machine(PyObject *Py_UNUSED(module)) {
 }
 
 static int add_layout(PyObject *module) {
+#define NAME(name) #name,
+    static const char *const terms[] = {TERMS(NAME)}, *const columns[] = {TOKEN_COLUMNS(NAME)};
+#undef NAME
     PyObject *layout = Py_BuildValue(
-        "{s:i,s:i,s:i,s:i,s:N,s:i,s:i,s:N}", "interface", INTERFACE, "limb_bits", LIMB_BITS, "limbs", LIMBS, "width",
-        WIDTH, "dtypes", new_dtypes(), "max_dims", MAX_DIMS, "max_terms", MAX_TERMS, "terms", new_terms()
+        "{s:i,s:i,s:i,s:i,s:(iiii),s:(ii),s:N,s:N,s:i,s:i,s:N}", "interface", INTERFACE, "limb_bits", LIMB_BITS, "limbs",
+        LIMBS, "width", WIDTH, "octaves", MIN_OCTAVE, FINE_OCTAVE, COARSE_OCTAVE, MAX_OCTAVE, "bin_bits", COARSE_BITS,
+        FINE_BITS, "dtypes", new_dtypes(), "columns", new_names(columns, TOKEN_COLUMN_COUNT), "max_dims", MAX_DIMS,
+        "max_terms", MAX_TERMS, "terms", new_names(terms, TERM_COUNT)
     );
     int failed = PyModule_AddObjectRef(module, "LAYOUT", layout); /* passes on the exception of a missing layout */
     Py_XDECREF(layout);
@@ -117,9 +123,21 @@ static PyMethodDef methods[] = {
     {"term_sums", py_term_sums, METH_VARARGS,
      "term_sums(p, q, batch, classes, temperature, requests, out, threads, /)\n--\n\n"
      "Write the requested term sums of every row, float64 [requests, *batch], to the address `out`."},
+    {"token_columns", py_token_columns, METH_VARARGS,
+     "token_columns(p, q, batch, classes, temperature, known, target, out, /)\n--\n\n"
+     "Write the columns of rows with a target, float64 [columns, *batch], to the address `out`."},
     {"accumulate", py_accumulate, METH_VARARGS,
      "accumulate(values, height, count, accumulators, /)\n--\n\n"
      "Add float64 values [height, count] at an address to int64 accumulators [height, width] at another."},
+    {"accumulate_moments", py_accumulate_moments, METH_VARARGS,
+     "accumulate_moments(values, weights, sizes, ends, is_signed, states, /)\n--\n\n"
+     "Add the moments of weighted columns, float64 [columns, clusters, blocks, positions], to a state for each range."},
+    {"accumulate_histogram", py_accumulate_histogram, METH_VARARGS,
+     "accumulate_histogram(numbers, weights, count, is_signed, state, /)\n--\n\n"
+     "Count float64 numbers of positive weight in the bins of a histogram, and keep their extrema."},
+    {"accumulate_contingency", py_accumulate_contingency, METH_VARARGS,
+     "accumulate_contingency(first, second, weights, count, state, /)\n--\n\n"
+     "Count rows of positive weight by the signs of two columns."},
     {NULL, NULL, 0, NULL},
 };
 

@@ -58,6 +58,18 @@ INLINE float float16_to_float(uint16_t float16) {
 DTYPES(DEFINE_READ)
 #undef DEFINE_READ
 
+/* Element i of a row. */
+INLINE double element_at(Operand operand, int64_t i) {
+#define READ(name, type, convert) \
+    case DTYPE_##name: return read_##name(operand.data, i);
+    switch (operand.dtype) {
+        DTYPES(READ)
+    case DTYPE_COUNT: break;
+    }
+#undef READ
+    return NAN;
+}
+
 /* Writes the log-weights of the chunk that begins at class `start`. Lanes past the last class get no mass. */
 INLINE void load_chunk(Operand operand, int64_t start, int64_t classes, int lanes, double *restrict log_weights) {
     int given = classes - start < lanes ? (int)(classes - start) : lanes;
@@ -75,8 +87,8 @@ INLINE void load_chunk(Operand operand, int64_t start, int64_t classes, int lane
     if (!operand.is_log) FOR_EACH_LANE log_weights[i] = log_any(log_weights[i]);
 }
 
-/* The largest log-weight of a row. NaN is skipped here: it makes the sum of the weights NaN later. */
-INLINE double max_log_weight(Operand operand, int64_t classes, int lanes) {
+/* The largest element of a row. NaN is skipped here: it makes the sum of the weights NaN later. */
+INLINE double max_element(Operand operand, int64_t classes, int lanes) {
     double largest[CHUNK], max = -INFINITY;
     FOR_EACH_LANE largest[i] = -INFINITY;
 #define FIND_LARGEST(name, type, convert) \
@@ -95,7 +107,33 @@ INLINE double max_log_weight(Operand operand, int64_t classes, int lanes) {
     }
 #undef FIND_LARGEST
     FOR_EACH_LANE max = largest[i] > max ? largest[i] : max;
+    return max;
+}
+
+/* The largest log-weight of a row. */
+INLINE double max_log_weight(Operand operand, int64_t classes, int lanes) {
+    double max = max_element(operand, classes, lanes);
     return operand.is_log ? max : log_any(max);
+}
+
+/* The first class with the largest log-weight, which is passed. */
+INLINE int64_t top_class(Operand operand, int64_t classes, int lanes, double max_log_weight) {
+    double max = operand.is_log ? max_log_weight : max_element(operand, classes, lanes);
+#define FIND_FIRST(name, type, convert) \
+    case DTYPE_##name: \
+        for (int64_t start = 0; start < classes; start += lanes) { \
+            int given = classes - start < lanes ? (int)(classes - start) : lanes, is_here = 0; \
+            for (int i = 0; i < given; i++) is_here |= read_##name(operand.data, start + i) == max; \
+            for (int i = 0; i < given && is_here; i++) \
+                if (read_##name(operand.data, start + i) == max) return start + i; \
+        } \
+        break;
+    switch (operand.dtype) {
+        DTYPES(FIND_FIRST)
+    case DTYPE_COUNT: break;
+    }
+#undef FIND_FIRST
+    return 0;
 }
 
 #endif

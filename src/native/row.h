@@ -41,6 +41,8 @@ INLINE void row_term_sums(
         case TERM_log_mass_q: value = fma(n.max_q, inv_temperature, n.log_sum_q); break;
         case TERM_mass_of_p: value = 1; break;
         case TERM_overlap: value = overlap(p, q, classes, lanes, n); break;
+        case TERM_top_p: value = (double)top_class(p, classes, lanes, n.max_p); break;
+        case TERM_top_q: value = (double)top_class(q, classes, lanes, n.max_q); break;
         default: break;
         }
         out[k * stride] = value + zero_or_nan;

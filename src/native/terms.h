@@ -11,7 +11,7 @@ enum { MAX_TERMS = 16 }; /* in one request */
 
 /* The terms of the first group are known once a row is normalized; those of the second need another pass; overlap has
    a pass of its own. */
-#define FIRST_PASS_TERMS(X) X(kl) X(log_mass_p) X(log_mass_q) X(mass_of_p)
+#define FIRST_PASS_TERMS(X) X(kl) X(log_mass_p) X(log_mass_q) X(mass_of_p) X(top_p) X(top_q)
 #define SECOND_PASS_TERMS(X) \
     X(reverse_kl) X(jeffreys) X(jensen_shannon) X(total_variation) X(squared_hellinger) X(small_entropy) X(small_share)
 #define TERMS(X) FIRST_PASS_TERMS(X) SECOND_PASS_TERMS(X) X(overlap)
@@ -76,6 +76,8 @@ INLINE void add_term(TermRequest request, const NormalizedPair *restrict pair, i
     case TERM_log_mass_q:
     case TERM_mass_of_p:
     case TERM_overlap:
+    case TERM_top_p:
+    case TERM_top_q:
     case TERM_COUNT: break;
     }
 }

@@ -14,8 +14,14 @@ class _Layout(TypedDict):
     limbs: int
     width: int
     """Number of int64 in an accumulator: the limbs, and how many values were finite, infinite and NaN."""
+    octaves: tuple[int, int, int, int]
+    """Powers of two between which a histogram has coarse, fine and again coarse bins."""
+    bin_bits: tuple[int, int]
+    """Bits of the mantissa that choose a coarse and a fine bin."""
     dtypes: dict[str, int]
     """Code of each dtype."""
+    columns: tuple[str, ...]
+    """Names of the columns of rows with a target."""
     max_dims: int
     """Largest number of batch dimensions."""
     max_terms: int
@@ -58,6 +64,31 @@ def term_sums(
         threads: Largest number of threads to use; it does not change the result.
     """
 
+def token_columns(
+    p: _Tensor,
+    q: _Tensor,
+    batch: tuple[int, ...],
+    classes: int,
+    temperature: float,
+    known: tuple[int, int, int, int],
+    target: int,
+    out: int,
+    /,
+) -> None:
+    """Write the columns of rows with a target.
+
+    Args:
+        p: A tensor ``[*batch, classes]``.
+        q: Likewise.
+        batch: Sizes of the batch dimensions.
+        classes: Number of classes, at least 1.
+        temperature: Divides logits; it and its inverse are positive.
+        known: Addresses of the logarithms of the normalizers of p and of q, and of their most likely classes: float64
+            ``[*batch]``, contiguous and aligned, as are the arrays below.
+        target: Address of the indices of the target classes, int64 ``[*batch]``.
+        out: Address of the result, float64 ``[columns, *batch]``.
+    """
+
 def accumulate(values: int, height: int, count: int, accumulators: int, /) -> None:
     """Add non-negative (or NaN) values to accumulators.
 
@@ -66,4 +97,46 @@ def accumulate(values: int, height: int, count: int, accumulators: int, /) -> No
         height: Number of accumulators.
         count: Number of values for each.
         accumulators: Address of the accumulators, int64 ``[height, width]``, contiguous and aligned.
+    """
+
+def accumulate_moments(
+    values: int,
+    weights: int,
+    sizes: tuple[int, int, int, int],
+    ends: tuple[int, ...],
+    is_signed: bool,
+    states: int,
+    /,
+) -> None:
+    """Add the moments of weighted columns to one state for each range of positions.
+
+    Args:
+        values: Address of the columns, float64 of these sizes, contiguous and aligned, as are all arrays of states.
+        weights: Address of the weights, float64 of all sizes but the first, >= 0.
+        sizes: Numbers of columns, clusters, blocks and positions.
+        ends: The first position after each range, ascending.
+        is_signed: Whether a value may be negative.
+        states: Address of the states, int64 ``[ranges, size]``, as :class:`Moments` describes them.
+    """
+
+def accumulate_histogram(numbers: int, weights: int, count: int, is_signed: bool, state: int, /) -> None:
+    """Count the numbers of positive weight that are not NaN, and keep their extrema.
+
+    Args:
+        numbers: Address of the numbers, float64.
+        weights: Address of their weights, float64.
+        count: How many there are.
+        is_signed: Whether there are bins of negative numbers.
+        state: Address of the counts of the bins and the extrema, int64.
+    """
+
+def accumulate_contingency(first: int, second: int, weights: int, count: int, state: int, /) -> None:
+    """Count the rows of positive weight by the signs of two columns.
+
+    Args:
+        first: Address of the first column, float64.
+        second: Address of the second column, float64.
+        weights: Address of the weights, float64.
+        count: How many rows there are.
+        state: Address of four counts, int64.
     """

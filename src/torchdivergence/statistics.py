@@ -69,7 +69,8 @@ class DivergenceStatistics(DictMetric):
           their weights;
         - ``min``, ``max``: exact;
         - ``median``, and quantiles such as ``p99_9`` for 0.999: interpolated like :func:`numpy.quantile`, with a
-          relative error of at most 2**-8. Each row of positive weight counts once;
+          relative error of at most 2**-10 from 9.1e-13 to 256, and 2**-6 from 5.3e-51 to 8.7e40. Each row of positive
+          weight counts once;
         - ``rows``: number of valid rows with positive weight; ``infinite``: number of infinite ones among them;
           ``invalid``: number of invalid rows, which are ignored if the metric's ``nan_policy`` is "omit".
 

@@ -47,7 +47,7 @@ def test_every_value_equals_numpy_on_all_rows(weights: Tensor | None, base: floa
     rows = x[w > 0]
     assert (found["min"], found["max"], found["rows"]) == (rows.min(), rows.max(), n)
     for name, quantile in metric.quantiles.items():
-        assert np.isclose(found[name], np.quantile(rows, quantile), rtol=2**-8)
+        assert np.isclose(found[name], np.quantile(rows, quantile), rtol=2**-10)
 
 
 def test_without_weights_the_standard_error_is_the_textbook_formula() -> None:
@@ -126,7 +126,7 @@ def test_infinite_rows_are_counted_and_do_not_affect_finite_quantiles() -> None:
     rows = kl_divergence(p, q, log_prob=True, reduction="none")
     assert (found["mean"], found["max"], found["infinite"]) == (math.inf, math.inf, 1)
     assert math.isnan(found["standard_error"])
-    assert math.isclose(found["median"], rows.quantile(0.5).item(), rel_tol=2**-8)
+    assert math.isclose(found["median"], rows.quantile(0.5).item(), rel_tol=2**-10)
 
 
 @pytest.mark.parametrize(

@@ -107,6 +107,9 @@ WRONG: dict[str, Any] = {
     "limb_bits": 27,
     "limbs": 80,
     "width": 83,
+    "octaves": (-167, -40, 8, 137),
+    "bin_bits": (5, 8),
+    "columns": ("loss_p",),
     "dtypes": {"float64": 1, "float32": 0},
 }
 

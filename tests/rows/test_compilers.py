@@ -27,7 +27,7 @@ COMPILERS = {
     "musl-gcc -static -O2": "",
     "aarch64-linux-gnu-gcc -static -O2": "qemu-aarch64",
 }
-DIGEST = "ff32424461a4070282d28ed86cd1435530faa7f2b3fdf65c1aa12a26a992b886"
+DIGEST = "fec70a87063affa8e67c0d2e1834e700a71e9f2ac1e882cbc26edb691cef77d2"
 PARAMETER = 0.3
 
 

@@ -1,6 +1,6 @@
 """The functions of the native extension: equal integers, any threads, and refusals of wrong arguments."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from itertools import product
 from math import inf, nan
 from typing import Any
@@ -25,7 +25,7 @@ TERM_COUNT = len(extension.LAYOUT["terms"]) if extension else 0
 
 def test_the_layout_is_the_one_that_python_expects() -> None:
     layout = extension.LAYOUT
-    assert list(layout) == ["interface", "limb_bits", "limbs", "width", "dtypes", "max_dims", "max_terms", "terms"]
+    assert list(layout) == [*EXPECTED, "max_dims", "max_terms", "terms"]
     assert EXPECTED.items() <= layout.items()
 
 
@@ -68,6 +68,30 @@ TERM_SUMS = {
     "threads": 1,
 }
 ACCUMULATE = {"values": ADDRESS, "height": 1, "count": 2, "accumulators": ADDRESS}
+MOMENTS = {
+    "values": ADDRESS,
+    "weights": ADDRESS,
+    "sizes": (2, 3, 1, 5),
+    "ends": (2, 5),
+    "is_signed": True,
+    "states": ADDRESS,
+}
+HISTOGRAM = {"numbers": ADDRESS, "weights": ADDRESS, "count": 2, "is_signed": False, "state": ADDRESS}
+CONTINGENCY = {"first": ADDRESS, "second": ADDRESS, "weights": ADDRESS, "count": 2, "state": ADDRESS}
+TOKENS = {
+    **{name: TERM_SUMS[name] for name in ("p", "q", "batch", "classes", "temperature")},
+    "known": (ADDRESS,) * 4,
+    "target": ADDRESS,
+    "out": ADDRESS,
+}
+VALID: dict[str, dict[str, Any]] = {
+    "term_sums": TERM_SUMS,
+    "token_columns": TOKENS,
+    "accumulate": ACCUMULATE,
+    "accumulate_moments": MOMENTS,
+    "accumulate_histogram": HISTOGRAM,
+    "accumulate_contingency": CONTINGENCY,
+}
 HUGE = (2**62, 2**63 - 1, 2**63, 2**64 - 1, 2**64, 2**200)
 BAD_TENSORS: list[object] = [
     *((address, 0, True, (15, 5)) for address in (0, -1, *HUGE[3:])),
@@ -100,14 +124,45 @@ BAD_ACCUMULATE: dict[str, Sequence[object]] = {
     "count": NON_NEGATIVE,
     "accumulators": [0, -1, ADDRESS + 1, *HUGE[3:]],
 }
+BAD_ADDRESSES = [0, -1, ADDRESS + 1, *HUGE[3:]]
+BAD_MOMENTS: dict[str, Sequence[object]] = {
+    **dict.fromkeys(("values", "weights", "states"), BAD_ADDRESSES),
+    "sizes": [(), (1,) * 5, *((2, size, 1, 5) for size in NON_NEGATIVE), (2**32, 2**31, 1, 5), (2**62, 0, 1, 5)],
+    "ends": [(3, 2), (6,), (1,) * 129, *((end,) for end in NON_NEGATIVE)],
+}
+BAD_HISTOGRAM: dict[str, Sequence[object]] = {
+    **dict.fromkeys(("numbers", "weights", "state"), BAD_ADDRESSES),
+    "count": NON_NEGATIVE,
+}
+BAD_CONTINGENCY: dict[str, Sequence[object]] = {
+    **dict.fromkeys(("first", "second", "weights", "state"), BAD_ADDRESSES),
+    "count": NON_NEGATIVE,
+}
+BAD_TOKENS: dict[str, Sequence[object]] = {
+    **{name: BAD_TERM_SUMS[name] for name in ("p", "q", "batch", "classes", "temperature")},
+    "known": [(), (ADDRESS,) * 5, *((ADDRESS, ADDRESS, ADDRESS, address) for address in BAD_ADDRESSES)],
+    "target": BAD_ADDRESSES,
+    "out": BAD_ADDRESSES,
+}
+BAD = {
+    "term_sums": BAD_TERM_SUMS,
+    "token_columns": BAD_TOKENS,
+    "accumulate": BAD_ACCUMULATE,
+    "accumulate_moments": BAD_MOMENTS,
+    "accumulate_histogram": BAD_HISTOGRAM,
+    "accumulate_contingency": BAD_CONTINGENCY,
+}
 WRONG_TYPES: list[object] = [None, "1", 1j, [1], (None,), {}]
 VALUE_ERRORS = [
-    *(("term_sums", name, value) for name, values in BAD_TERM_SUMS.items() for value in values),
-    *(("accumulate", name, value) for name, values in BAD_ACCUMULATE.items() for value in values),
+    (function, name, value) for function, bad in BAD.items() for name, values in bad.items() for value in values
 ]
 TYPE_ERRORS = [
-    *(("term_sums", name, value) for name, value in product(TERM_SUMS, WRONG_TYPES)),
-    *(("accumulate", name, value) for name, value in product(ACCUMULATE, WRONG_TYPES)),
+    *(
+        (function, name, value)
+        for function, valid in VALID.items()
+        for name, value in product(valid, WRONG_TYPES)
+        if name != "is_signed"  # any object is true or false
+    ),
     *(("term_sums", "p", (*TENSOR[:k], None, *TENSOR[k + 1 :])) for k in (0, 1, 3)),
     ("term_sums", "p", (ADDRESS, 0, True, (15, None))),
     ("term_sums", "batch", (2, None)),
@@ -117,8 +172,7 @@ TYPE_ERRORS = [
 
 
 def call(function: str, **wrong: object) -> None:
-    valid: dict[str, dict[str, Any]] = {"term_sums": TERM_SUMS, "accumulate": ACCUMULATE}
-    arguments = valid[function] | wrong
+    arguments = VALID[function] | wrong
     getattr(extension, function)(*arguments.values())
 
 
@@ -140,11 +194,11 @@ def test_wrong_types_are_refused_before_memory_is_touched(function: str, name: s
     assert not MEMORY.any()
 
 
-@pytest.mark.parametrize("function", [extension.term_sums, extension.accumulate] if extension else [])
+@pytest.mark.parametrize("function", VALID)
 @pytest.mark.parametrize("count", [0, 3, 9])
-def test_a_wrong_number_of_arguments_is_refused(function: Callable[..., Any], count: int) -> None:
+def test_a_wrong_number_of_arguments_is_refused(function: str, count: int) -> None:
     with pytest.raises(TypeError, match=f"got {count}"):
-        function(*[1] * count)
+        getattr(extension, function)(*[1] * count)
 
 
 def test_null_addresses_are_accepted_if_there_is_nothing_to_read_or_write() -> None:
@@ -154,6 +208,11 @@ def test_null_addresses_are_accepted_if_there_is_nothing_to_read_or_write() -> N
     call("term_sums", p=empty, q=empty, requests=(), out=0)
     call("accumulate", values=0, count=0)
     call("accumulate", values=0, height=0, accumulators=0)
+    call("token_columns", p=empty, q=empty, batch=(2, 0), known=(0, 0, 0, 0), target=0, out=0)
+    call("accumulate_moments", values=0, weights=0, sizes=(2, 0, 1, 5))
+    call("accumulate_moments", ends=(), states=0)
+    call("accumulate_histogram", numbers=0, weights=0, count=0)
+    call("accumulate_contingency", first=0, second=0, weights=0, count=0)
     assert not MEMORY.any()
 
 

@@ -24,8 +24,8 @@ DIVERGENCES = [
     for numerics in map(spec.at, spec.parameter.tested if spec.parameter else (None,))
     if all(term.name in native.TERM_CODES for term in numerics.terms)
 ]
-LOG_MASSES = [term for key in specs.LOG_MASSES for term in specs.by_key(key).terms]
-TERMS = (*LOG_MASSES, *dict.fromkeys(term for divergence in DIVERGENCES for term in divergence.terms))
+SIDES = [term for key in (*specs.LOG_MASSES, *specs.TOP_CLASSES) for term in specs.by_key(key).terms]
+TERMS = (*SIDES, *dict.fromkeys(term for divergence in DIVERGENCES for term in divergence.terms))
 LOGITS = (True, True)
 
 
@@ -38,10 +38,10 @@ def assert_backends_agree(p: Tensor, q: Tensor, log_prob: tuple[bool, bool] = LO
 
 
 def values(sums: Tensor) -> Tensor:
-    """The values of all divergences, before they are clamped, and the log masses."""
+    """The values of all divergences, before they are clamped, the log masses and the most likely classes."""
     by_term = dict(zip(TERMS, sums, strict=True))
     finished = [x.finalize(*(by_term[term] for term in x.terms)) for x in DIVERGENCES]
-    return torch.stack([*finished, *(by_term[term] for term in LOG_MASSES)])
+    return torch.stack([*finished, *(by_term[term] for term in SIDES)])
 
 
 def test_every_native_sum_is_a_term_of_a_divergence() -> None:

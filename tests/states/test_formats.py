@@ -27,7 +27,7 @@ def saved(kind: str, other: str) -> tuple[Any, dict[str, Any]]:
     return metric, {name.replace(f"_format{FORMAT}", other): state.pop(name), **state}
 
 
-@pytest.mark.parametrize("other", [f"_format{FORMAT + 1}", "_format1", ""])
+@pytest.mark.parametrize("other", [f"_format{FORMAT + 1}", f"_format{FORMAT - 1}", "_format1", ""])
 @pytest.mark.parametrize("kind", METRICS)
 def test_a_checkpoint_of_another_format_is_refused(kind: str, other: str) -> None:
     metric, checkpoint = saved(kind, other)

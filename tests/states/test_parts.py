@@ -20,6 +20,7 @@ from torchdivergence._states.row_totals import RowTotals
 PARTS: dict[str, Part[Any]] = {
     "totals": RowTotals(),
     "moments": Moments([DIVERGENCE, "other"]),
+    "moments without signs": Moments([DIVERGENCE, "root"], signed=False),
     "histogram": Histogram(DIVERGENCE),
     "signed histogram": Histogram("other", signed=True),
     "contingency table": ContingencyTable(DIVERGENCE, "other"),
@@ -29,15 +30,18 @@ PARTS: dict[str, Part[Any]] = {
 PARTS["named"] = NamedParts(dict(PARTS))
 
 
-def batch(seed: int, weighted: bool = True) -> RowBatch:
+def batch(seed: int, weighted: bool = True, shape: tuple[int, ...] = (5, 7)) -> RowBatch:
     """Rows of every kind: subnormal, huge, zero, infinite, invalid, and of weight zero."""
     generator = torch.Generator().manual_seed(seed)
-    exponents = torch.randint(-1000, 400, (5, 7), generator=generator)
-    values = torch.rand(5, 7, generator=generator, dtype=torch.float64) * 2.0**exponents
-    values[0, :4] = torch.tensor([0.0, 5e-324, math.inf, math.nan], dtype=torch.float64)
-    other = torch.randn(5, 7, generator=generator, dtype=torch.float64)
-    weights = torch.rand(5, 7, generator=generator, dtype=torch.float64) * (values.nan_to_num() > 1e-300)
-    return RowBatch({DIVERGENCE: values, "other": other}, weights if weighted else None, 5)
+    exponents = torch.randint(-1000, 400, shape, generator=generator)
+    values = torch.rand(shape, generator=generator, dtype=torch.float64) * 2.0**exponents
+    special = torch.tensor([0.0, 5e-324, math.inf, math.nan, 1e300], dtype=torch.float64)
+    values.view(-1)[:5] = special[: values.numel()]
+    other = torch.randn(shape, generator=generator, dtype=torch.float64)
+    other.view(-1)[-4:] = torch.tensor([math.nan, -math.inf, -0.0, 0.0], dtype=torch.float64)[: values.numel()]
+    weights = torch.rand(shape, generator=generator, dtype=torch.float64) * (values.nan_to_num() > 1e-300)
+    columns = {DIVERGENCE: values, "other": other, "root": values.sqrt()}
+    return RowBatch(columns, weights if weighted else None, shape[0] if shape else 1)
 
 
 def state_of(part: Part[Any], *batches: RowBatch) -> Tensor:
@@ -72,6 +76,17 @@ def test_every_backend_writes_the_same_integers(name: str, weighted: bool) -> No
     with use_backend("reference"):
         expected = state_of(part, *rows)
     assert torch.equal(state_of(part, *rows), expected)
+
+
+@pytest.mark.parametrize("shape", [(), (1,), (40,), (3, 1), (1, 50), (4, 3, 9), (0, 4), (3, 0), (0,)], ids=str)
+@pytest.mark.parametrize("name", PARTS)
+def test_every_backend_writes_the_same_integers_for_any_shape_and_layout(name: str, shape: tuple[int, ...]) -> None:
+    part, rows = PARTS[name], batch(0, shape=shape)
+    transposed = {key: x.T.contiguous().T if x.dim() == 2 else x for key, x in rows.columns.items()}
+    with use_backend("reference"):
+        expected = state_of(part, rows)
+    assert torch.equal(state_of(part, rows), expected)
+    assert torch.equal(state_of(part, RowBatch(transposed, rows.weights, rows.items)), expected)
 
 
 @pytest.mark.parametrize("weighted", [True, False])

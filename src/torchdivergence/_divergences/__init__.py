@@ -10,7 +10,7 @@ from torchdivergence._divergences.jensen_shannon import JENSEN_SHANNON
 from torchdivergence._divergences.distances import EXPECTED_ACCEPTANCE, HELLINGER, SQUARED_HELLINGER, TOTAL_VARIATION
 from torchdivergence._divergences.powers import ALPHA, CHI_SQUARED, RENYI
 from torchdivergence._divergences.entropies import CROSS_ENTROPY, ENTROPY
-from torchdivergence._divergences.masses import LOG_MASSES
+from torchdivergence._divergences.sides import LOG_MASSES, TOP_CLASSES
 from torchdivergence._divergences.spec import SPECS, Divergence, DivergenceSpec, Term, by_key
 # isort: on
 
@@ -29,6 +29,7 @@ __all__ = [
     "REVERSE_KL",
     "SPECS",
     "SQUARED_HELLINGER",
+    "TOP_CLASSES",
     "TOTAL_VARIATION",
     "Divergence",
     "DivergenceSpec",

@@ -5,6 +5,7 @@ and q would lose them.
 """
 
 import math
+from collections.abc import Sequence
 from functools import cached_property
 
 import torch
@@ -29,10 +30,14 @@ class NormalizedPair:
     """Two distributions p and q over the last dimension, with ``delta = log(p / q)`` and log p.
 
     ``log_mass``, ``[2, rows, 1]``, has the logarithms of the sums of the weights from which p and q were normalized.
+    ``log_weights`` are the logarithms of these weights, for p and for q, up to a constant for each row.
     """
 
-    def __init__(self, p: Tensor, q: Tensor, log_p: Tensor, delta: Tensor, log_mass: Tensor) -> None:
-        self.p, self.q, self.log_p, self.delta, self.log_mass = p, q, log_p, delta, log_mass
+    def __init__(
+        self, p: Tensor, q: Tensor, log_p: Tensor, delta: Tensor, log_mass: Tensor, log_weights: Sequence[Tensor]
+    ) -> None:
+        self.p, self.q, self.log_p, self.delta = p, q, log_p, delta
+        self.log_mass, self.log_weights = log_mass, log_weights
 
     @cached_property
     def abs_diff(self) -> Tensor:
@@ -78,7 +83,7 @@ class NormalizedPair:
         log_p = torch.where(no_p, self.q.log() - _STEEPEST, self.log_p).clamp_(min=math.log(least))
         delta = self.delta.nan_to_num(posinf=_STEEPEST, neginf=-_STEEPEST)
         delta = delta.clamp_(-_LARGEST_EXPONENT, _LARGEST_EXPONENT)
-        return NormalizedPair(p, q, log_p, delta, self.log_mass)
+        return NormalizedPair(p, q, log_p, delta, self.log_mass, self.log_weights)
 
 
 class DifferentiablePair(NormalizedPair):
@@ -94,7 +99,7 @@ class DifferentiablePair(NormalizedPair):
         mass_a, mass_b = (x.exp().sum(-1, keepdim=True).log() for x in (a, b))
         log_p, self.log_q = a - mass_a, b - mass_b
         delta = (a - b) - (mass_a - mass_b)
-        super().__init__(log_p.exp(), self.log_q.exp(), log_p, delta, torch.stack([mass_a, mass_b]))
+        super().__init__(log_p.exp(), self.log_q.exp(), log_p, delta, torch.stack([mass_a, mass_b]), (a, b))
 
     @property
     def diff(self) -> Tensor:

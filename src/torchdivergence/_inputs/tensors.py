@@ -122,8 +122,10 @@ def check_target(target: Tensor, p: Tensor, ignore_index: int) -> None:
         )
     if target.device != p.device:
         raise ValueError(f"target must be on the device of p, {p.device}, but is on {target.device}.")
+    if not has_values(target):
+        return
     outside = ((target < 0) | (target >= p.shape[-1])) & (target != ignore_index)
-    if has_values(target) and outside.any():
+    if outside.any():
         raise ValueError(
             f"each target must be a class, from 0 to {p.shape[-1] - 1}, or ignore_index={ignore_index}, but got "
             f"{int(target[outside][0])}."

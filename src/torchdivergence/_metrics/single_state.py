@@ -21,6 +21,7 @@ from torchdivergence._compile import dynamo_disable
 from torchdivergence._inputs.names import refuse_other_names
 from torchdivergence._metrics.comparison import ComparableMetric
 from torchdivergence._metrics.foreign_states import other_format, state_mismatch
+from torchdivergence._states.kernels import copy_of
 from torchdivergence._states.part import Part
 
 State = Tensor | list[Tensor]
@@ -60,7 +61,7 @@ class SingleStateMetric(ComparableMetric):
     def _accumulate(self, state: State, batch: Any) -> State:
         """The state with the batch: a new tensor, or the same list with more elements."""
         assert self._part is not None and isinstance(state, Tensor)
-        new = state.clone()
+        new = copy_of(state)
         self._part.accumulate_(new, batch)
         return new
 

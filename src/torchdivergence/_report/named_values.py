@@ -7,7 +7,7 @@ from torchdivergence._report.intervals import Intervals, ScaleName
 from torchdivergence._states.histogram import Distribution
 from torchdivergence._states.moments import Estimate
 
-QUANTILES = (0.001, 0.01, 0.05, 0.1, 0.5, 0.9, 0.95, 0.99, 0.999)
+QUANTILES = (0.001, 0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99, 0.999)
 COUNTS = ("rows", "sequences", "infinite", "invalid")
 """Names of values that stay known when a row is invalid. They come last."""
 _ERRORS = ("standard_error", "clustered_standard_error", "lower", "upper")

@@ -1,5 +1,6 @@
 """The native backend: rows of plain CPU tensors in C (src/native/), if the extension was built."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -28,6 +29,35 @@ def _has_plain_memory(x: Tensor) -> bool:
     return x.is_cpu and x.dtype in DTYPE_CODES and not x.is_neg() and (x.data_ptr() != 0 or x.numel() == 0)
 
 
+def supports_tokens(p: Tensor, q: Tensor, *columns: Tensor, temperature: float) -> bool:
+    """Whether :func:`token_columns` supports these tensors."""
+    if not native or p.dim() - 1 > _LAYOUT["max_dims"] or temperature < _LEAST_TEMPERATURE:
+        return False
+    return all(_has_plain_memory(x) and _contiguous_classes(x) for x in (p, q)) and all(x.is_cpu for x in columns)
+
+
+def token_columns(
+    p: Tensor, q: Tensor, log_prob: tuple[bool, bool], temperature: float, known: Sequence[Tensor], target: Tensor
+) -> dict[str, Tensor]:
+    """The columns of rows with a target: see :func:`torchdivergence._rows.tokens.target_columns`.
+
+    Args:
+        p: Classes last and contiguous.
+        q: Likewise.
+        log_prob: For p and for q, whether they hold logarithms.
+        temperature: Divides the logits.
+        known: The logarithms of the normalizers of p and of q, and their most likely classes, float64 ``[*batch]``.
+        target: Indices of classes, int64 ``[*batch]``.
+    """
+    names, batch = _LAYOUT["columns"], p.shape[:-1]
+    values = torch.empty(len(names), *batch, dtype=torch.float64, device=p.device)
+    target, *known = (x.contiguous() for x in (target, *known))
+    addresses = tuple(x.data_ptr() for x in known)
+    sides = (_address(x, is_log) for x, is_log in zip((p, q), log_prob, strict=True))
+    native.token_columns(*sides, batch, p.shape[-1], temperature, addresses, target.data_ptr(), values.data_ptr())
+    return dict(zip(names, values.unbind(), strict=True))
+
+
 def term_sums(p: Tensor, q: Tensor, log_prob: tuple[bool, bool], temperature: float, terms: tuple[Term, ...]) -> Tensor:
     """See :func:`torchdivergence._rows.reference.term_sums`."""
     at_once = _LAYOUT["max_terms"]
@@ -49,14 +79,16 @@ def _term_sums(
 ) -> Tensor:
     batch = p.shape[:-1]
     values = torch.empty(len(terms), *batch, dtype=torch.float64, device=p.device)
-    a, b = (
-        (x.data_ptr(), DTYPE_CODES[x.dtype], is_log, x.stride()[:-1])
-        for x, is_log in zip((p, q), log_prob, strict=True)
-    )
+    a, b = (_address(x, is_log) for x, is_log in zip((p, q), log_prob, strict=True))
     requests = tuple((TERM_CODES[term.name], term.parameter) for term in terms)
     if values.numel():
         native.term_sums(a, b, batch, p.shape[-1], temperature, requests, values.data_ptr(), torch.get_num_threads())
     return values
+
+
+def _address(x: Tensor, is_log: bool) -> tuple[int, int, bool, tuple[int, ...]]:
+    """A tensor as the extension reads it."""
+    return x.data_ptr(), DTYPE_CODES[x.dtype], is_log, x.stride()[:-1]
 
 
 def _contiguous_classes(x: Tensor) -> bool:

@@ -133,8 +133,8 @@ def _normalize_(weights: Tensor, temperature: float, exact: bool = True) -> tupl
         shift = torch.where(excess < 0.5, -torch.log1p(-excess), shift)
     delta.sub_(shift)
     p, q = shares.div_(total)
-    log_p = weights[0].sub_(log_total[0])
-    return NormalizedPair(p, q, log_p, delta, top + log_total), nan_if_invalid
+    log_p = weights[0] - log_total[0]
+    return NormalizedPair(p, q, log_p, delta, top + log_total, weights.unbind()), nan_if_invalid
 
 
 def blocks(shape: torch.Size, size: int) -> Iterator[tuple[int | slice, ...]]:

@@ -6,30 +6,14 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-TARGET_COLUMNS = ("loss_p", "loss_q", "log_ratio", "delta_p", "delta_p_squared")
-"""Of the target t: -log p_t, -log q_t, log(p_t / q_t), q_t - p_t and its square."""
-
-CORRECTNESS_COLUMNS = (
-    *("accuracy_p", "accuracy_q", "accuracy_difference"),
-    *("both_correct", "worsened", "improved", "both_wrong_differently"),
-)
-"""Whether the most likely class of p, of q, is the target; the second minus the first; and cases that exclude each
-other: that of both is, of p alone, of q alone, and of neither, where the two classes differ."""
+from torchdivergence._backends import REFERENCE, selected
+from torchdivergence._layout import CORRECTNESS_COLUMNS, TARGET_COLUMNS
+from torchdivergence._rows import native
 
 
-def ranking_columns(p: Tensor, q: Tensor, top_k: Sequence[int], target: Tensor | None) -> dict[str, Tensor]:
-    """The agreement on the most likely classes for each k, and with targets CORRECTNESS_COLUMNS."""
-    # the first one of equal ones
-    top = [x.max(-1).indices for x in (p, q)] if 1 in top_k or target is not None else []
-    columns = {f"top_{k}_agreement": (top[0] == top[1]).double() if k == 1 else top_k_overlap(p, q, k) for k in top_k}
-    return columns if target is None else columns | correctness_columns(top[0], top[1], target)
-
-
-def correctness_columns(class_p: Tensor, class_q: Tensor, target: Tensor) -> dict[str, Tensor]:
-    """CORRECTNESS_COLUMNS of each row, from the most likely classes of p and of q."""
-    p, q = class_p == target, class_q == target
-    numbers = p, q, q.double() - p.double(), p & q, p & ~q, q & ~p, ~p & ~q & (class_p != class_q)
-    return {name: x.double() for name, x in zip(CORRECTNESS_COLUMNS, numbers, strict=True)}
+def agreement_columns(p: Tensor, q: Tensor, tops: Sequence[Tensor], top_k: Sequence[int]) -> dict[str, Tensor]:
+    """The agreement on the most likely classes for each k. ``tops``, the most likely one of each, is for k = 1."""
+    return {f"top_{k}_agreement": (tops[0] == tops[1]).double() if k == 1 else top_k_overlap(p, q, k) for k in top_k}
 
 
 def top_k_overlap(p: Tensor, q: Tensor, k: int) -> Tensor:
@@ -43,28 +27,52 @@ def top_k_overlap(p: Tensor, q: Tensor, k: int) -> Tensor:
 def target_columns(
     sides: tuple[Tensor, Tensor],
     log_masses: Sequence[Tensor],
+    tops: Sequence[Tensor],
     target: Tensor,
     log_prob: tuple[bool, bool],
     temperature: float,
 ) -> dict[str, Tensor]:
-    """TARGET_COLUMNS of each row; NaN where the target is no class.
+    """TARGET_COLUMNS, which are NaN where the target is no class, and CORRECTNESS_COLUMNS of each row.
 
     Args:
         sides: p and q, classes last.
         log_masses: The logarithms of their normalizers.
+        tops: Their most likely classes.
         target: Indices of classes, ``[*batch]``.
         log_prob: For p and for q, whether they hold logarithms.
         temperature: Divides the logits.
     """
+    target = target.long()
+    if selected() != REFERENCE and native.supports_tokens(*sides, *log_masses, *tops, target, temperature=temperature):
+        return native.token_columns(*sides, log_prob, temperature, (*log_masses, *tops), target)
+    losses = _losses(sides, log_masses, target, log_prob, temperature)
+    return _probability_columns(*losses) | _correctness_columns(tops, target)
+
+
+def _losses(
+    sides: tuple[Tensor, Tensor],
+    log_masses: Sequence[Tensor],
+    target: Tensor,
+    log_prob: tuple[bool, bool],
+    temperature: float,
+) -> list[Tensor]:
+    index = target.clamp(0, sides[0].shape[-1] - 1)
     losses = []
-    outside = (target < 0) | (target >= sides[0].shape[-1])
-    index = target.long().masked_fill(outside, 0).unsqueeze(-1)
     for x, log_mass, is_log in zip(sides, log_masses, log_prob, strict=True):
-        weight = x.gather(-1, index).squeeze(-1).double()
+        weight = x.gather(-1, index.unsqueeze(-1)).squeeze(-1).double()
         loss = log_mass - (weight / temperature if is_log else weight.log())
-        losses.append(loss.clamp(min=0).masked_fill(outside, math.nan))
-    loss_p, loss_q = losses
+        losses.append(loss.clamp(min=0).masked_fill(index != target, math.nan))
+    return losses
+
+
+def _probability_columns(loss_p: Tensor, loss_q: Tensor) -> dict[str, Tensor]:
     log_ratio = loss_q - loss_p
     p, q = (-loss_p).exp(), (-loss_q).exp()
     delta = torch.where(log_ratio.abs() < 1, p * torch.expm1(-log_ratio), q - p)
     return dict(zip(TARGET_COLUMNS, (loss_p, loss_q, log_ratio, delta, delta.square()), strict=True))
+
+
+def _correctness_columns(tops: Sequence[Tensor], target: Tensor) -> dict[str, Tensor]:
+    p, q = (top == target for top in tops)
+    numbers = p, q, q.double() - p.double(), p & q, p & ~q, q & ~p, ~p & ~q & (tops[0] != tops[1])
+    return {name: x.double() for name, x in zip(CORRECTNESS_COLUMNS, numbers, strict=True)}

@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 from torch import Tensor
 
+from torchdivergence._states.kernels import kernels_for
 from torchdivergence._states.part import Part, RowBatch
 
 
@@ -28,8 +29,14 @@ class ContingencyTable(Part[Counts]):
         """Count the rows of a batch; each counts once, whatever its weight."""
         if not batch.columns.keys() >= set(self.columns):
             return
-        first, second = ((batch.columns[name] > 0).flatten().long() for name in self.columns)
-        state.index_add_(0, 3 - 2 * first - second, (batch.valid_weights > 0).flatten().long())
+        first, second = (batch.columns[name].contiguous() for name in self.columns)
+        weights = batch.valid_weights.contiguous()
+        if kernels := kernels_for(state, first, second, weights):
+            addresses = (x.data_ptr() for x in (first, second, weights))
+            kernels.accumulate_contingency(*addresses, weights.numel(), state.data_ptr())
+            return
+        cells = 3 - 2 * (first > 0).flatten().long() - (second > 0).flatten().long()
+        state.index_add_(0, cells, (weights > 0).flatten().long())
 
     def read(self, state: Tensor) -> Counts:
         """The counts."""

@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from torchdivergence._layout import WIDTH
+from torchdivergence._states.kernels import kernels_for
 from torchdivergence._states.part import Part, RowBatch
 from torchdivergence._states.superaccumulator import Sum, accumulate_, read
 
@@ -54,26 +55,54 @@ class Moments(Part[Means]):
     """First and second moments of some columns, over rows and over clusters.
 
     The clusters are the items of the first batch dimension. A batch that lacks the columns is left out.
+
+    Args:
+        columns: Names of the columns.
+        signed: Whether a number may be negative; otherwise the state is smaller.
     """
 
-    def __init__(self, columns: Sequence[str]) -> None:
-        self.columns = tuple(columns)
-        first, second = 1 + 2 * len(self.columns), 1 + 3 * len(self.columns)
+    def __init__(self, columns: Sequence[str], signed: bool = True) -> None:
+        self.columns, self.signed = tuple(columns), signed
+        signs = 2 if signed else 1
+        first, second = 1 + signs * len(self.columns), 1 + (1 + signs) * len(self.columns)
         self._accumulators = first, second, second  # first moments, second moments over rows, and over clusters
         self.size = sum(self._accumulators) * WIDTH + 2
 
     def accumulate_(self, state: Tensor, batch: RowBatch) -> None:
         """Add the rows of a batch."""
-        if not batch.columns.keys() >= set(self.columns):
+        if batch.columns.keys() >= set(self.columns):
+            items, rows = batch.valid_weights.shape[:1].numel(), batch.valid_weights.shape[1:].numel()
+            self.accumulate_ranges_(state.unsqueeze(0), batch, (items, 1, rows), (rows,))
+
+    def accumulate_ranges_(
+        self, states: Tensor, batch: RowBatch, shape: tuple[int, int, int], ends: tuple[int, ...]
+    ) -> None:
+        """Add the rows of a batch that has the columns, in place, to one state for each range of positions.
+
+        Args:
+            states: ``[ranges or more, size]``.
+            batch: The rows.
+            shape: Number of clusters, of blocks in a cluster, and of positions in a block.
+            ends: The first position after each range; the first range begins at 0, the others where one ends.
+        """
+        columns, weights = torch.stack([batch.columns[name] for name in self.columns]), batch.valid_weights.contiguous()
+        if kernels := kernels_for(states, columns, weights):
+            sizes, addresses = (len(columns), *shape), (columns.data_ptr(), weights.data_ptr())
+            kernels.accumulate_moments(*addresses, sizes, ends, self.signed, states.data_ptr())
             return
-        columns, weights = torch.stack([batch.columns[name] for name in self.columns]), batch.valid_weights
+        columns, weights = columns.view(len(columns), *shape), weights.view(shape)
+        for state, first, end in zip(states, (0, *ends), ends, strict=False):
+            self._accumulate_range_(state, columns[..., first:end], weights[..., first:end])
+
+    def _accumulate_range_(self, state: Tensor, columns: Tensor, weights: Tensor) -> None:
         products = torch.where(weights == 0, 0.0, columns * weights)
         first, *second = self._split(state)
         of_rows = products.reshape(len(products), -1), weights.reshape(-1)
-        accumulate_(first, torch.cat([of_rows[1][None], of_rows[0].clamp(min=0), (-of_rows[0]).clamp(min=0)]))
-        units = of_rows, _cluster_sums(products, weights)
+        signs = [of_rows[0].clamp(min=0), (-of_rows[0]).clamp(min=0)] if self.signed else [of_rows[0]]
+        accumulate_(first, torch.cat([of_rows[1][None], *signs]))
+        units = of_rows, _cluster_sums(products.flatten(2), weights.flatten(1))
         for count, accumulators, (x, w) in zip(state[-2:], second, units, strict=True):
-            accumulate_(accumulators, _second_moments(x, w))
+            accumulate_(accumulators, _second_moments(x, w, self.signed))
             count += (w > 0).sum()
 
     def read(self, state: Tensor) -> Means:
@@ -91,13 +120,13 @@ class Moments(Part[Means]):
         return rows, clusters
 
     def _estimate(self, column: int, first: list[Sum], second: list[list[Sum]], counts: tuple[int, int]) -> Estimate:
-        weight, positive, negative = first[0], first[1 + column], first[1 + len(self.columns) + column]
+        weight, positive, *negative = first[0], *first[1 + column :: len(self.columns)]
         if not weight.units:
             return Estimate(math.nan, math.nan, math.nan)
-        if positive.infinite or negative.infinite or positive.invalid:
-            value = math.nan if positive.invalid else positive.value - negative.value
+        if any(x.infinite or x.invalid for x in (positive, *negative)):
+            value = math.nan if positive.invalid else positive.value - sum(x.value for x in negative)
             return Estimate(value, math.nan, math.nan)
-        mean = Fraction(positive.units - negative.units, weight.units)
+        mean = Fraction(positive.units - sum(x.units for x in negative), weight.units)
         errors = []
         for sums, count in zip(second, counts, strict=True):
             needed = [sums[0], *sums[1 + column :: len(self.columns)]]
@@ -110,9 +139,9 @@ class Moments(Part[Means]):
 
 
 def _variance(sums: list[Sum], mean: Fraction, weight: Fraction, count: int) -> Fraction:
-    """Variance of a weighted mean over units, from the sums of W W, S S, and of S W by sign."""
-    ww, ss, positive_sw, negative_sw = (x.exact for x in sums)
-    squares = ss - 2 * mean * (positive_sw - negative_sw) + mean**2 * ww
+    """Variance of a weighted mean over units, from the sums of W W, S S, and of S W, or of both its signs."""
+    ww, ss, sw, *negative_sw = (x.exact for x in sums)
+    squares = ss - 2 * mean * (sw - sum(negative_sw)) + mean**2 * ww
     return squares / weight**2 * Fraction(count, count - 1)
 
 
@@ -129,14 +158,15 @@ def _root(variance: Fraction) -> float:
 
 
 def _cluster_sums(products: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
-    """Sums over each cluster, of the columns and of the weights. Rows of weight zero (padding) do not change a bit."""
-    clusters = len(weights) if weights.dim() else 1
+    """Sums over each cluster, of columns ``[columns, clusters, rows]`` and of weights ``[clusters, rows]``.
+
+    Rows of weight zero (padding) do not change a bit.
+    """
     if not weights.numel():
-        return products.new_zeros(len(products), clusters), weights.new_zeros(clusters)
-    w = weights.reshape(clusters, -1)
-    x = products.reshape(len(products), *w.shape)
-    kept_first = (w == 0).byte().argsort(dim=-1, stable=True)
-    return _pairwise_sums(x.gather(-1, kept_first.expand_as(x))), _pairwise_sums(w.gather(-1, kept_first))
+        return products.new_zeros(products.shape[:-1]), weights.new_zeros(len(weights))
+    kept_first = (weights == 0).byte().argsort(dim=-1, stable=True)
+    sums = _pairwise_sums(products.gather(-1, kept_first.expand_as(products)))
+    return sums, _pairwise_sums(weights.gather(-1, kept_first))
 
 
 def _pairwise_sums(x: Tensor) -> Tensor:
@@ -147,12 +177,15 @@ def _pairwise_sums(x: Tensor) -> Tensor:
     return x.squeeze(-1)
 
 
-def _second_moments(x: Tensor, w: Tensor) -> Tensor:
-    """Summands of W W, S S, and of the positive and the negative part of S W, for each column."""
-    w, size, positive = w.expand_as(x), x.abs(), x > 0
+def _second_moments(x: Tensor, w: Tensor, signed: bool) -> Tensor:
+    """Summands of W W, of S S, and of S W, or of its positive and its negative part, for each column."""
+    w, size = w.expand_as(x), x.abs()
     sw = _exact_products(size, w)
-    positive = positive.repeat(1, 4)
-    return torch.cat([_exact_products(w, w)[:1], _exact_products(size, size), sw * positive, sw * ~positive])
+    parts = [sw]
+    if signed:
+        positive = (x > 0).repeat(1, 4)
+        parts = [sw * positive, sw * ~positive]
+    return torch.cat([_exact_products(w, w)[:1], _exact_products(size, size), *parts])
 
 
 def _exact_products(x: Tensor, y: Tensor) -> Tensor:

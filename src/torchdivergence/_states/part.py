@@ -12,7 +12,7 @@ from typing import Any, Generic, TypeVar
 import torch
 from torch import Tensor
 
-FORMAT = 3
+FORMAT = 4
 """Version of the format of all states; part of the names under which metrics keep them."""
 
 DIVERGENCE = "divergence"
@@ -98,7 +98,8 @@ class NamedParts(Part[dict[str, Any]]):
 
     def __init__(self, parts: Mapping[str, Part[Any]]) -> None:
         self.parts = dict(parts)
-        self.size = sum(part.size for part in self.parts.values())
+        self._sizes = [part.size for part in self.parts.values()]
+        self.size = sum(self._sizes)
 
     def empty(self) -> Tensor:
         """The empty states of the parts, one after the other."""
@@ -111,8 +112,8 @@ class NamedParts(Part[dict[str, Any]]):
 
     def merge(self, states: Tensor) -> Tensor:
         """Merge part by part."""
-        merged = [part.merge(states[:, own]) for part, own in zip(self.parts.values(), self._slices, strict=True)]
-        return torch.cat(merged)
+        split = torch.split(states, self._sizes, dim=1)
+        return torch.cat([part.merge(own) for part, own in zip(self.parts.values(), split, strict=True)])
 
     def read(self, state: Tensor) -> dict[str, Any]:
         """The result of each part, by name."""
@@ -120,12 +121,4 @@ class NamedParts(Part[dict[str, Any]]):
 
     def split(self, state: Tensor) -> dict[str, Tensor]:
         """Views of the parts' own states, by name."""
-        return {name: state[own] for name, own in zip(self.parts, self._slices, strict=True)}
-
-    @cached_property
-    def _slices(self) -> list[slice]:
-        slices, start = [], 0
-        for part in self.parts.values():
-            slices.append(slice(start, start + part.size))
-            start += part.size
-        return slices
+        return dict(zip(self.parts, torch.split(state, self._sizes), strict=True))

@@ -17,9 +17,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from torchdivergence._backends import REFERENCE, selected
-from torchdivergence._extension import native
 from torchdivergence._layout import LIMB_BITS, LIMBS, WIDTH
+from torchdivergence._states.kernels import kernels_for
 
 _MASK = (1 << LIMB_BITS) - 1
 _MANTISSA_BITS = 52
@@ -77,9 +76,9 @@ def accumulate_(accumulators: Tensor, values: Tensor) -> None:
         accumulators: ``[n, WIDTH]`` in int64, contiguous.
         values: ``[n, numbers]`` in float64: each >= 0 or NaN.
     """
-    if native and accumulators.is_cpu and values.is_cpu and type(values) is Tensor and selected() != REFERENCE:
+    if kernels := kernels_for(accumulators, values):
         values = values.contiguous()
-        native.accumulate(values.data_ptr(), *values.shape, accumulators.data_ptr())
+        kernels.accumulate(values.data_ptr(), *values.shape, accumulators.data_ptr())
     else:
         for tile in torch.split(values, _TILE, dim=1):
             _accumulate_tile_(accumulators, tile)
