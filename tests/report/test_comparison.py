@@ -200,11 +200,15 @@ def test_an_invalid_row_makes_a_comparison_nan_or_is_left_out_of_both(policy: An
         assert found == a.compare(b)
 
 
-def test_an_infinite_mean_has_no_error_and_no_verdict() -> None:
-    q = OTHER.clone()
-    q[1, 2, 1:] = -math.inf
-    d = kept_report(P, Q, TARGET).compare(kept_report(P, q, TARGET)).differences["kl_mean"]
-    assert d.b == d.difference == math.inf and math.isnan(d.standard_error) and d.verdict == "undecided"
+@pytest.mark.parametrize("texts_of_a", [[], [1], [1, 4]])
+def test_an_infinite_mean_has_no_error_and_no_verdict(texts_of_a: list[int]) -> None:
+    first, second = Q.clone(), OTHER.clone()
+    first[texts_of_a, 2, 1:] = -math.inf
+    second[3, 2, 1:] = -math.inf
+    d = kept_report(P, first, TARGET).compare(kept_report(P, second, TARGET)).differences["kl_mean"]
+    assert d.b == math.inf and (d.a == math.inf) == bool(texts_of_a)
+    assert math.isnan(d.difference) if texts_of_a else d.difference == math.inf
+    assert all(map(math.isnan, d[3:9])) and d.verdict == "undecided"
 
 
 def test_a_single_pair_has_a_difference_without_error() -> None:
@@ -322,6 +326,29 @@ def test_keys_are_made_from_the_order_of_the_targets_that_count() -> None:
     pairs = torch.cartesian_prod(torch.arange(50), torch.arange(50))
     assert len(set(keys(pairs))) == 2500
     assert keys(torch.full((1, 3), -100)) == []
+
+
+def hash_of(target: list[int]) -> int:
+    """The hash in integers of any size."""
+    total = 0
+    for place, token in enumerate(target, 1):
+        x = (token + place * 0x9E3779B97F4A7C15) % 2**64
+        x = (x ^ x >> 30) * 0xBF58476D1CE4E5B9 % 2**64
+        x = (x ^ x >> 27) * 0x94D049BB133111EB % 2**64
+        total += x ^ x >> 31
+    return (total + 2**63) % 2**64 - 2**63
+
+
+def test_a_key_is_the_sum_of_the_hashes_of_the_targets_and_their_places() -> None:
+    report = kept_report(P, Q, TARGET)
+    assert report.sequence_sums().keys.tolist() == sorted(map(hash_of, TARGET.tolist()))
+
+
+@pytest.mark.parametrize("settings", [{"keep_sequences": False}, {"worst": 0}, {"worst": 6}])
+def test_a_report_that_keeps_something_else_is_not_merged(settings: dict[str, Any]) -> None:
+    report = kept_report(P, Q, TARGET)
+    with pytest.raises(ValueError, match="with the same settings"):
+        report.merge_state(kept_report(P, Q, TARGET, **settings))
 
 
 def test_passed_keys_replace_those_of_the_targets_and_need_none() -> None:

@@ -63,6 +63,16 @@ def test_infinite_rows_come_first_and_equal_rows_in_the_order_of_keys_and_positi
         assert any(a.divergence == b.divergence and (a.key == b.key) == same_key for a, b in pairs)
 
 
+def test_rows_of_equal_keys_have_an_order_too() -> None:
+    p, q, target = tied()
+    same, ones = torch.full((TEXTS,), 3), torch.ones(TEXTS, 1)
+    first, second = (
+        kept_report(p, q, target, ones, same, batches=batches, worst=50) for batches in ([[1], [0]], [[0, 1]])
+    )
+    assert first.worst() == second.worst()
+    assert list(first.worst()) == sorted(first.worst(), key=lambda row: (-row.divergence, *row[1:]))
+
+
 def test_ignored_and_invalid_rows_are_not_among_the_worst() -> None:
     order = kept_report(P, Q, TARGET, worst=4, keep_sequences=False).worst()
     q, target, weights = Q.clone(), TARGET.clone(), torch.ones(TEXTS, TOKENS)
