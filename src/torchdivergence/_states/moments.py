@@ -100,7 +100,7 @@ class Moments(Part[Means]):
         of_rows = products.reshape(len(products), -1), weights.reshape(-1)
         signs = [of_rows[0].clamp(min=0), (-of_rows[0]).clamp(min=0)] if self.signed else [of_rows[0]]
         accumulate_(first, torch.cat([of_rows[1][None], *signs]))
-        units = of_rows, _cluster_sums(products.flatten(2), weights.flatten(1))
+        units = of_rows, cluster_sums(products.flatten(2), weights.flatten(1))
         for count, accumulators, (x, w) in zip(state[-2:], second, units, strict=True):
             accumulate_(accumulators, _second_moments(x, w, self.signed))
             count += (w > 0).sum()
@@ -157,7 +157,7 @@ def _root(variance: Fraction) -> float:
         return math.inf
 
 
-def _cluster_sums(products: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
+def cluster_sums(products: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
     """Sums over each cluster, of columns ``[columns, clusters, rows]`` and of weights ``[clusters, rows]``.
 
     Rows of weight zero (padding) do not change a bit.
