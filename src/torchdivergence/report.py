@@ -1,83 +1,56 @@
 """Comparison of two language models, token by token, from one state of fixed size."""
 
 from collections.abc import Sequence
-from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, no_grad
 
 from torchdivergence._divergences import KL, LOG_MASSES
+from torchdivergence._inputs.keys import check_keys, keys_of
 from torchdivergence._inputs.placement import own_rows
 from torchdivergence._inputs.settings import (
     LogProb,
     NanPolicy,
+    check_count,
+    check_equal_settings,
+    check_flag,
     check_integer,
+    check_labels,
     check_num_classes,
     check_parameter,
     check_quantiles,
     check_top_k,
 )
 from torchdivergence._inputs.tensors import Rows, check_target, clip_classes
-from torchdivergence._metrics.dict_metric import DictMetric, Statistic
+from torchdivergence._metrics.dict_metric import Statistic
+from torchdivergence._metrics.report_statistics import OF_TARGETS, mean_columns, report_statistics
 from torchdivergence._metrics.row_evaluator import RowEvaluator
-from torchdivergence._report.accuracy import correctness_values, mcnemar_values
-from torchdivergence._report.intervals import Intervals
-from torchdivergence._report.named_values import (
-    QUANTILES,
-    estimate_names,
-    estimate_values,
-    quantile_names,
-    quantile_values,
-    rough_quantiles,
-    row_counts,
-)
-from torchdivergence._report.perplexity import TargetSummary
+from torchdivergence._metrics.saved_metric import SavedMetric
+from torchdivergence._report.comparison import PairedComparison
+from torchdivergence._report.named_values import QUANTILES
+from torchdivergence._report.paired_means import MeanDifference
 from torchdivergence._report.plotting import plot_report
 from torchdivergence._report.table import table
-from torchdivergence._rows.tokens import CORRECTNESS_COLUMNS, TARGET_COLUMNS, ranking_columns, target_columns
-from torchdivergence._states.contingency import ContingencyTable
-from torchdivergence._states.histogram import Distribution, Histogram
-from torchdivergence._states.moments import Means, Moments
+from torchdivergence._report.worst_table import WorstRowTable
+from torchdivergence._rows.tokens import ranking_columns, target_columns
 from torchdivergence._states.part import DIVERGENCE, RowBatch
-from torchdivergence._states.profile import Profile
+from torchdivergence._states.sequences import SEQUENCES, SequenceRecords, SequenceSums, check_pairs
+from torchdivergence._states.worst import WORST, WorstRows
 
-__all__ = ["DivergenceReport"]
+__all__ = ["DivergenceReport", "MeanDifference", "PairedComparison"]
 
-
-def _mean_values(means: Means, confidence: float) -> dict[str, float]:
-    intervals, (kl, *agreements) = Intervals.of_means(confidence, means), means.estimates.items()
-    values = estimate_values(kl[1], intervals, "log", "kl_mean", "kl_")
-    for name, estimate in agreements:
-        values |= estimate_values(estimate, intervals, "logit", name)
-    return values | {"sequences": means.clusters}
+_OF_ROWS = ("log_prob", "temperature", "top_k", "num_classes", "ignore_index")
+"""The settings that decide the values of a row."""
 
 
-def _kl_values(distribution: Distribution, quantiles: dict[str, float]) -> dict[str, float]:
-    return quantile_values(distribution, quantiles, "kl_") | row_counts(distribution)
-
-
-def _target_values(means: Means, confidence: float) -> dict[str, float]:
-    if not means.rows:
-        return {}
-    return TargetSummary.from_means(means.estimates).values(Intervals.of_means(confidence, means))
-
-
-def _delta_p_values(distribution: Distribution, quantiles: dict[str, float]) -> dict[str, float]:
-    return quantile_values(distribution, quantiles, "delta_p_") if distribution.total else {}
-
-
-def _rough_delta_p(distribution: Distribution, quantiles: dict[str, float]) -> list[str]:
-    return rough_quantiles(distribution, quantiles, "delta_p_") if distribution.total else []
-
-
-class DivergenceReport(DictMetric):
+class DivergenceReport(SavedMetric):
     r"""Comparison of two language models: the statistics that llama.cpp prints, for any two PyTorch models.
 
     For each token, p is the reference and q the candidate. The report covers KL(p‖q) in nats, the agreement on the most
     likely tokens, and, if the target token is known, its probability in p and q, and which of the two predicts it more
     often. Means have error bars. The state has a fixed size of 1 MB, whatever the number of tokens, and the same bits
-    for every batch size, order and number of processes.
+    for every batch size, order and number of processes. Two reports on the same texts can be compared with each other.
 
     Args:
         log_prob: True for logits or log-probabilities, False for probabilities; or a pair for p and q.
@@ -91,11 +64,15 @@ class DivergenceReport(DictMetric):
         confidence: Level of the confidence intervals, strictly between 0 and 1.
         nan_policy: What to do about rows that hold NaN, +inf or a negative probability, or have no mass: "propagate"
             makes all values NaN, "omit" ignores such rows, "raise" raises in ``compute``.
+        keep_sequences: Whether to keep sums over each sequence, which :meth:`compare` needs. The state then grows by
+            ``8 * (15 + len(top_k))`` bytes a sequence, 128 by default, and every update copies it.
+        worst: Number of rows of the largest divergence that :meth:`worst` returns.
         kwargs: Arguments of :class:`torchmetrics.Metric`.
 
     Shapes:
-        ``update(p, q, target=None, weights=None)``: p and q ``[*batch, classes]``, target and weights ``[*batch]``. The
-        items of the first batch dimension are the sequences: texts for ``[texts, tokens, classes]``. A target is the
+        ``update(p, q, target=None, weights=None, keys=None)``: p and q ``[*batch, classes]``, target and weights
+        ``[*batch]``. The items of the first batch dimension are the sequences, texts for ``[texts, tokens, classes]``,
+        and keys are one integer for each. A target is the
         index of the next token. A row of weight zero is ignored; weights broadcast.
 
     Returns:
@@ -167,6 +144,8 @@ class DivergenceReport(DictMetric):
         quantiles: Sequence[float] = QUANTILES,
         confidence: float = 0.95,
         nan_policy: NanPolicy = "propagate",
+        keep_sequences: bool = False,
+        worst: int = 0,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -175,50 +154,43 @@ class DivergenceReport(DictMetric):
         self.ignore_index = check_integer("ignore_index", ignore_index)
         self.quantiles = check_quantiles(quantiles)
         self.confidence = check_parameter("confidence", confidence, 0, 1)
-        self._targets = Moments(TARGET_COLUMNS)
-        settings = f"top_{'_'.join(map(str, self.top_k))}_of_{self.num_classes}_but_{self.ignore_index}"
-        self._register_statistics(f"{self.evaluator.state_name}_report_{settings}", self._declared())
+        self.keep_sequences, self.num_worst = check_flag("keep_sequences", keep_sequences), check_count("worst", worst)
+        statistics = report_statistics(self.top_k, self.quantiles, self.confidence)
+        if worst:
+            statistics[WORST] = Statistic(WorstRows(DIVERGENCE, worst))
+        sequences = SequenceRecords(mean_columns(statistics)) if keep_sequences else None
+        self._register_statistics(self._name_of_state(), statistics, sequences)
 
-    def _declared(self) -> dict[str, Statistic]:
-        """The statistics: a part of the state each, with the values that are read from it."""
-        agreements = [f"top_{k}_agreement" for k in self.top_k]
-        names = [name for agreement in agreements for name in estimate_names(agreement)]
-        kl, delta_p = (quantile_names(self.quantiles, prefix) for prefix in ("kl_", "delta_p_"))
+    def _name_of_state(self) -> str:
+        kept = f"_worst_{self.num_worst}" * (self.num_worst > 0) + "_sequences" * self.keep_sequences
+        settings = f"top_{'_'.join(map(str, self.top_k))}_of_{self.num_classes}_but_{self.ignore_index}"
+        return f"{self.evaluator.state_name}_report_{settings}{kept}"
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The arguments of the constructor."""
         return {
-            "means": Statistic(
-                Moments([DIVERGENCE, *agreements]),
-                [*estimate_names("kl_mean", "kl_"), *names, "sequences"],
-                partial(_mean_values, confidence=self.confidence),
-            ),
-            "kl": Statistic(
-                Histogram(DIVERGENCE),
-                [*kl, "rows", "infinite"],
-                partial(_kl_values, quantiles=self.quantiles),
-                partial(rough_quantiles, quantiles=self.quantiles, prefix="kl_"),
-            ),
-            "correctness": Statistic(
-                Moments(CORRECTNESS_COLUMNS),
-                [name for column in CORRECTNESS_COLUMNS for name in estimate_names(column)],
-                partial(correctness_values, confidence=self.confidence),
-            ),
-            "mcnemar": Statistic(ContingencyTable("accuracy_p", "accuracy_q"), ["mcnemar_p_value"], mcnemar_values),
-            "targets": Statistic(
-                self._targets, TargetSummary.names(), partial(_target_values, confidence=self.confidence)
-            ),
-            "delta_p": Statistic(
-                Histogram("delta_p", signed=True),
-                delta_p,
-                partial(_delta_p_values, quantiles=self.quantiles),
-                partial(_rough_delta_p, quantiles=self.quantiles),
-            ),
-            "profile": Statistic(Profile(DIVERGENCE)),
+            **{name: getattr(self, name) for name in ("num_classes", "ignore_index", "confidence", "keep_sequences")},
+            "log_prob": list(self.evaluator.settings.log_prob),
+            "temperature": self.evaluator.settings.temperature,
+            "nan_policy": self.nan_policy,
+            "top_k": list(self.top_k),
+            "quantiles": list(self.quantiles.values()),
+            "worst": self.num_worst,
         }
 
     def extra_repr(self) -> str:
         """The settings."""
         return f"{self.evaluator!r}, top_k={self.top_k}, num_classes={self.num_classes}"
 
-    def update(self, p: Tensor, q: Tensor, target: Tensor | None = None, weights: Tensor | None = None) -> None:
+    def update(
+        self,
+        p: Tensor,
+        q: Tensor,
+        target: Tensor | None = None,
+        weights: Tensor | None = None,
+        keys: Tensor | None = None,
+    ) -> None:
         """Update with a batch of rows. If this raises, the report is as it was before.
 
         Args:
@@ -226,23 +198,34 @@ class DivergenceReport(DictMetric):
             q: The candidate, same shape as p.
             target: Index of the next token, ``[*batch]``.
             weights: Weights of the rows, broadcastable to the batch shape; a bool mask, for example.
+            keys: An integer for each sequence, by which ``compare`` and ``worst`` name it, ``[sequences]``. By default
+                it is a hash of its targets.
         """
-        self._apply_batch(self._batch_stats(p, q, target, weights))
+        self._apply_batch(self._batch_stats(p, q, target, weights, keys))
 
     @no_grad()
     def _batch_stats(
-        self, p: Tensor, q: Tensor, target: Tensor | None = None, weights: Tensor | None = None
+        self,
+        p: Tensor,
+        q: Tensor,
+        target: Tensor | None = None,
+        weights: Tensor | None = None,
+        keys: Tensor | None = None,
     ) -> RowBatch:
         rows = self.evaluator.check(*clip_classes(p, q, self.num_classes), weights)
         if target is not None:
             check_target(target, rows.p, self.ignore_index)
-        rows, target = own_rows(rows, self.state_device, target)
-        if target is not None:
+        if keys is not None:
+            check_keys(keys, rows.p)
+        rows, own = own_rows(rows, self.state_device, {"target": target, "keys": keys})
+        if (target := own["target"]) is not None:
             given = torch.ones_like(target, dtype=torch.float64) if rows.weights is None else rows.weights
             rows = rows._replace(weights=given.masked_fill(target.long() == self.ignore_index, 0.0))
+        named = self.keep_sequences or self.num_worst
+        keys = keys_of(target, rows.weights, own["keys"]) if named else None
         self.evaluator.inspect(rows)
         columns = self._target_columns(rows, target) | ranking_columns(rows.p, rows.q, self.top_k, target)
-        return RowBatch(columns, rows.weights, rows.items)
+        return RowBatch(columns, rows.weights, rows.items, keys, target)
 
     def _target_columns(self, rows: Rows, target: Tensor | None) -> dict[str, Tensor]:
         """The divergence, and with targets their columns, from one pass over the classes."""
@@ -255,11 +238,68 @@ class DivergenceReport(DictMetric):
 
     def keys(self) -> list[str]:
         """Names of the values. Those of targets are missing until this process has seen a target."""
-        state = self._parts.split(self.current_state)["targets"]
-        with_target = not state.is_meta and self._targets.counts(state)[0] > 0
-        of_targets = (self._statistics[name].names for name in ("correctness", "mcnemar", "targets", "delta_p"))
+        counts = self._parts.split(self.current_state)["mcnemar"]
+        with_target = not counts.is_meta and bool(counts.any())
+        of_targets = (self._statistics[name].names for name in OF_TARGETS)
         optional = set().union(*of_targets)
         return [name for name in self._views if with_target or name not in optional]
+
+    def sequence_sums(self) -> SequenceSums:
+        """What ``keep_sequences`` keeps of each sequence, by key: the sums of its weights and of weight * value.
+
+        On several processes it synchronizes them, unless ``compute`` did so before.
+        """
+        if not self.keep_sequences:
+            raise ValueError("the sums over each sequence are missing: create the report with keep_sequences=True.")
+        results = self._synced_results()
+        kept: SequenceSums = results[SEQUENCES]
+        if not self._are_unknown(results):
+            return kept
+        return kept._replace(sums={name: torch.full_like(x, torch.nan) for name, x in kept.sums.items()})
+
+    def compare(
+        self,
+        other: "DivergenceReport",
+        *,
+        labels: tuple[str, str] = ("a", "b"),
+        confidence: float | None = None,
+        power: float = 0.8,
+        sequential: bool = False,
+    ) -> PairedComparison:
+        """Compare the means of this report, a, with those of another one, b, on the same sequences.
+
+        Both need ``keep_sequences=True``. Sequences are paired by key, so neither the order nor the batch size nor the
+        number of processes of either report matters. The two references may differ.
+
+        Args:
+            other: The report b.
+            labels: Names of a and b in tables and plots.
+            confidence: Level of the intervals; by default that of this report.
+            power: Probability with which a difference of the observed size shall be found, for ``texts_needed``.
+            sequential: Whether intervals and p values shall hold however often one looks while sequences are added.
+
+        Raises:
+            ValueError: The reports differ in their keys, in the weight of a sequence or in their settings, or a key
+                occurs twice.
+        """
+        if not isinstance(other, DivergenceReport):
+            raise TypeError(f"a report is compared with another DivergenceReport, but got {type(other).__name__}.")
+        names = check_labels(labels)
+        level = self.confidence if confidence is None else check_parameter("confidence", confidence, 0, 1)
+        power = check_parameter("power", power, 0, 1)
+        check_equal_settings(self.settings, other.settings, _OF_ROWS, names)
+        a, b = self.sequence_sums(), other.sequence_sums()
+        check_pairs(a, b, names)
+        return PairedComparison.of_sequences(a, b, names, level, power, check_flag("sequential", sequential))
+
+    def worst(self) -> WorstRowTable:
+        """The rows of the largest divergence, the largest first; of equal ones that of the smaller key and position.
+
+        On several processes it synchronizes them, unless ``compute`` did so before.
+        """
+        if not self.num_worst:
+            raise ValueError("no rows were kept: create the report with worst=20, for example.")
+        return WorstRowTable(self._synced_results()[WORST])
 
     def plot(self, axes: Any = None, label: str | None = None) -> Any:
         """Draw a histogram of the per-token KL, and the mean KL by position in the sequence. This needs matplotlib.

@@ -64,3 +64,11 @@ def after_texts(name: str, texts: tuple[Tensor, ...]) -> Any:
     if len(texts[0]):
         metric.update(*arguments(name, texts))
     return metric
+
+
+def kept_report(*args: Tensor, batches: list[list[int]] | None = None, **settings: Any) -> DivergenceReport:
+    """A report that keeps sequences and the worst rows, updated with some of the texts at a time."""
+    report = DivergenceReport(**{"keep_sequences": True, "worst": 7, **settings})
+    for texts in batches or [list(range(len(args[0])))]:
+        report.update(*(x[texts] for x in args))
+    return report

@@ -1,5 +1,7 @@
 """Tensors that a metric can accumulate: on its device, in memory of their own, each row on one process only."""
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -9,8 +11,10 @@ from torchdivergence._inputs.tensors import Rows
 from torchdivergence._tensor_kinds import PLAIN_TYPES, in_func_transform, is_dtensor
 
 
-def own_rows(rows: Rows, device: torch.device, target: Tensor | None = None) -> tuple[Rows, Tensor | None]:
-    """Rows as a metric on a device accumulates them, and the targets that go with them.
+def own_rows(
+    rows: Rows, device: torch.device, companions: Mapping[str, Tensor | None] = MappingProxyType({})
+) -> tuple[Rows, dict[str, Tensor | None]]:
+    """Rows as a metric on a device accumulates them, and tensors that go with them: their targets, for example.
 
     Of DTensors these are the rows of this process. A row that several processes hold is counted by one of them.
 
@@ -23,18 +27,18 @@ def own_rows(rows: Rows, device: torch.device, target: Tensor | None = None) -> 
             "a metric cannot be updated inside a torch.func transform: use the function of the divergence there."
         )
     if is_dtensor(rows.p):
-        rows, target = _local_rows(rows, target)
+        rows, companions = _local_rows(rows, companions)
     p, q = _in_memory("p", rows.p), _in_memory("q", rows.q)
     if p.is_meta:
         raise TypeError("a metric cannot accumulate tensors on the device meta, which have no numbers.")
     weights = rows.weights if rows.weights is None else _in_memory("weights", rows.weights)
-    target = target if target is None else _in_memory("target", target)
+    own = {name: x if x is None else _in_memory(name, x) for name, x in companions.items()}
     if p.device != device:
         raise ValueError(
             f"the metric is on {device}, but p and q are on {p.device}: move the metric with "
             f"metric.to({str(p.device)!r})."
         )
-    return Rows(p, q, weights), target
+    return Rows(p, q, weights), own
 
 
 def _in_memory(name: str, x: Tensor) -> Tensor:
@@ -48,7 +52,7 @@ def _in_memory(name: str, x: Tensor) -> Tensor:
     )
 
 
-def _local_rows(rows: Rows, target: Tensor | None) -> tuple[Rows, Tensor | None]:
+def _local_rows(rows: Rows, companions: Mapping[str, Tensor | None]) -> tuple[Rows, dict[str, Tensor | None]]:
     """The rows of this process; none if another process with the same rows counts them."""
     from torch.distributed.tensor import DTensor, Replicate, Shard
 
@@ -71,4 +75,5 @@ def _local_rows(rows: Rows, target: Tensor | None) -> tuple[Rows, Tensor | None]
         x = x if ndim > 1 else x.unsqueeze(0)
         return x if counts else x[:0]
 
-    return Rows(local(rows.p), local(rows.q), local(rows.weights)), local(target)
+    own = {name: local(x) for name, x in companions.items()}
+    return Rows(local(rows.p), local(rows.q), local(rows.weights)), own

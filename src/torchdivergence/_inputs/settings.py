@@ -2,7 +2,7 @@
 
 import math
 import operator
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal, NamedTuple, SupportsFloat, SupportsIndex, get_args
 
 from torch import Tensor
@@ -72,6 +72,42 @@ def check_integer(name: str, value: object, alternative: str = "") -> int:
     if isinstance(value, bool) or not isinstance(value, SupportsIndex):
         raise TypeError(f"{name} must be an integer{alternative}, but got {value!r}.")
     return operator.index(value)
+
+
+def check_count(name: str, value: object) -> int:
+    """An integer >= 0."""
+    number = check_integer(name, value)
+    if number < 0:
+        raise ValueError(f"{name} must be at least 0, but got {number}.")
+    return number
+
+
+def check_flag(name: str, value: object) -> bool:
+    """A bool."""
+    if not isinstance(value, bool):
+        raise TypeError(f"{name} must be True or False, but got {value!r}.")
+    return value
+
+
+def check_equal_settings(
+    a: Mapping[str, object], b: Mapping[str, object], names: Iterable[str], labels: tuple[str, str]
+) -> None:
+    """Raise unless two reports have equal settings of some names."""
+    differ = [
+        f"{name} is {a[name]!r} in {labels[0]!r} and {b[name]!r} in {labels[1]!r}"
+        for name in names
+        if a[name] != b[name]
+    ]
+    if differ:
+        raise ValueError(f"both reports must have the same settings, but {'; '.join(differ)}.")
+
+
+def check_labels(labels: Sequence[str]) -> tuple[str, str]:
+    """A pair of names."""
+    if isinstance(labels, str) or len(labels) != 2 or not all(isinstance(label, str) for label in labels):
+        raise TypeError(f"labels must be two strings, the names of the two reports, but got {labels!r}.")
+    first, second = labels
+    return first, second
 
 
 def _check_dim(dim: object) -> Dim:

@@ -15,7 +15,7 @@ from torchdivergence._inputs.weights import check_weights
 from torchdivergence._tensor_kinds import has_values, is_dtensor
 
 _FLOATS = torch.float64, torch.float32, torch.bfloat16, torch.float16
-_INTEGERS = torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8
+INTEGERS = torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8
 
 
 class Rows(NamedTuple):
@@ -88,7 +88,7 @@ def _refuse_indices(p: Tensor, q: Tensor, dim: Dim) -> None:
     if p.shape == q.shape or isinstance(dim, tuple):
         return
     for name, x, name_of_other, other in (("p", p, "q", q), ("q", q, "p", p)):
-        whole = x.dtype in _INTEGERS and -other.dim() <= dim < other.dim() and other.shape[dim]
+        whole = x.dtype in INTEGERS and -other.dim() <= dim < other.dim() and other.shape[dim]
         if whole and x.shape == other.select(dim, 0).shape:
             raise ValueError(
                 f"{name} must hold a distribution for each row, of the shape of {name_of_other}, {shape(other)}, but "
@@ -112,7 +112,7 @@ def clip_classes(p: Tensor, q: Tensor, num_classes: int | None) -> tuple[Tensor,
 
 def check_target(target: Tensor, p: Tensor, ignore_index: int) -> None:
     """Raise unless target holds an index of a class, or ``ignore_index``, for each row of p (classes last)."""
-    if not isinstance(target, Tensor) or target.is_floating_point() or target.dtype not in _INTEGERS:
+    if not isinstance(target, Tensor) or target.is_floating_point() or target.dtype not in INTEGERS:
         found = target.dtype if isinstance(target, Tensor) else type(target).__name__
         raise TypeError(f"target must be a tensor of integers, the index of a class for each row, but got {found}.")
     if target.shape != p.shape[:-1]:

@@ -3,8 +3,6 @@
 Its statistics are a list: each is a part of the state, and the named values that are read from it.
 """
 
-import json
-import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -15,8 +13,9 @@ from torchdivergence._inputs.settings import NanPolicy
 from torchdivergence._metrics.row_evaluator import RowEvaluator
 from torchdivergence._metrics.single_state import SingleStateMetric
 from torchdivergence._metrics.view import MetricView
-from torchdivergence._report.named_values import COUNTS, all_nan
+from torchdivergence._report.named_values import COUNTS, all_nan, to_json
 from torchdivergence._states.part import InvalidCount, NamedParts, Part
+from torchdivergence._states.sequences import PartsAndRecords, SequenceRecords
 
 _INVALID = "invalid"
 
@@ -57,10 +56,13 @@ class DictMetric(SingleStateMetric):
                 "synchronize all processes again."
             )
 
-    def _register_statistics(self, state_name: str, statistics: Mapping[str, Statistic]) -> None:
-        """Declare the state and the values."""
+    def _register_statistics(
+        self, state_name: str, statistics: Mapping[str, Statistic], sequences: SequenceRecords | None = None
+    ) -> None:
+        """Declare the state and the values, and which records of sequences are kept."""
         self._statistics = {**statistics, _INVALID: Statistic(InvalidCount(), [_INVALID], _invalid_value)}
-        self._parts = NamedParts({name: statistic.part for name, statistic in self._statistics.items()})
+        parts = {name: statistic.part for name, statistic in self._statistics.items()}
+        self._parts = NamedParts(parts) if sequences is None else PartsAndRecords(parts, sequences)
         self._register_state(state_name, self._parts)
         names = [name for statistic in self._statistics.values() for name in statistic.names]
         names.sort(key=lambda name: COUNTS.index(name) if name in COUNTS else -1)  # counts come last
@@ -80,12 +82,16 @@ class DictMetric(SingleStateMetric):
         self.evaluator.enforce_nan_policy(results[_INVALID])
         return results
 
+    def _are_unknown(self, results: Mapping[str, Any]) -> bool:
+        """Whether an invalid row makes all values NaN."""
+        return bool(results[_INVALID]) and self.nan_policy != "omit"
+
     def _values_of(self, results: Mapping[str, Any]) -> dict[str, float]:
         """The values by name."""
         found: dict[str, float] = {}
         for name, statistic in self._statistics.items():
             found |= statistic.values(results[name])
-        if results[_INVALID] and self.nan_policy != "omit":
+        if self._are_unknown(results):
             found = all_nan(found)
         return {name: found[name] for name in self._views if name in found}
 
@@ -161,5 +167,4 @@ class DictMetric(SingleStateMetric):
 
         A number that is not finite becomes a string: "nan", "inf" or "-inf".
         """
-        values = {name: value if math.isfinite(value) else str(value) for name, value in self.to_dict().items()}
-        return json.dumps({**values, "rough": self.rough_values()}, indent=2)
+        return to_json({**self.to_dict(), "rough": self.rough_values()})

@@ -2,11 +2,12 @@
 
 import re
 from collections.abc import Iterable
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from torchdivergence._states.part import FORMAT
+from torchdivergence._states.part import FORMAT, Part
 
 
 def other_format(name: str, names: Iterable[str]) -> str:
@@ -19,13 +20,13 @@ def other_format(name: str, names: Iterable[str]) -> str:
     return ""
 
 
-def state_mismatch(default: Tensor | list[Tensor], state: object) -> str:
-    """What is wrong if a state cannot take the place of a default; else an empty string."""
-    if isinstance(default, list):
+def state_mismatch(part: Part[Any] | None, state: object) -> str:
+    """What is wrong if a state cannot be that of a part, or without one a list; else an empty string."""
+    if part is None:
         parts = [state] if isinstance(state, Tensor) else state
         fits = isinstance(parts, list) and all(isinstance(x, Tensor) and x.dtype == torch.int64 for x in parts)
         return "" if fits else f"it is not a list of int64 tensors: {type(state).__name__}"
-    if not isinstance(state, Tensor) or (state.shape, state.dtype) != (default.shape, default.dtype):
-        found = f"{tuple(state.shape)} in {state.dtype}" if isinstance(state, Tensor) else type(state).__name__
-        return f"it should be {tuple(default.shape)} in {default.dtype} and is {found}"
-    return ""
+    if isinstance(state, Tensor) and state.dtype == torch.int64 and state.ndim == 1 and part.fits(len(state)):
+        return ""
+    found = f"{tuple(state.shape)} in {state.dtype}" if isinstance(state, Tensor) else type(state).__name__
+    return f"it should be ({part.length},) in {torch.int64} and is {found}"

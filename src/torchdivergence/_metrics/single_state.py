@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 from torchmetrics import Metric
 from torchmetrics.utilities.data import dim_zero_cat
+from torchmetrics.utilities.distributed import gather_all_tensors
 from torchmetrics.utilities.exceptions import TorchMetricsUserError
 
 from torchdivergence._compile import dynamo_disable
@@ -37,7 +38,7 @@ class SingleStateMetric(ComparableMetric):
     full_state_update = False
     __jit_ignored_attributes__: ClassVar[list[str]] = [
         *Metric.__jit_ignored_attributes__,
-        *("evaluator", "shared_pass", "spec", "_part", "_parts", "_statistics", "_targets", "_results", "_parameter"),
+        *("evaluator", "shared_pass", "spec", "_part", "_parts", "_statistics", "_results", "_parameter", "_metadata"),
     ]
 
     def _register_state(self, name: str, part: Part[Any] | None) -> None:
@@ -59,9 +60,7 @@ class SingleStateMetric(ComparableMetric):
     def _accumulate(self, state: State, batch: Any) -> State:
         """The state with the batch: a new tensor, or the same list with more elements."""
         assert self._part is not None and isinstance(state, Tensor)
-        new = state.clone()
-        self._part.accumulate_(new, batch)
-        return new
+        return self._part.extended(state, batch)
 
     @abstractmethod
     def _finalize(self, state: Tensor) -> Any:
@@ -137,7 +136,7 @@ class SingleStateMetric(ComparableMetric):
         # a list may be shared, too: a MetricCollection lets equal metrics have one, and calls the forward of each
         own = getattr(self, self._state_name)
         parts = [x.to(self.device) for x in ([state] if isinstance(state, Tensor) else state)]
-        merged = own + parts if self._part is None else self._part.merge(torch.stack([own, parts[0]]))
+        merged = own + parts if self._part is None else self._part.merge_all([own, parts[0]])
         setattr(self, self._state_name, merged)
 
     def _value_of(self, batch: State) -> Any:
@@ -177,7 +176,7 @@ class SingleStateMetric(ComparableMetric):
         if state is None:
             mismatch = other_format(self._state_name, states) or f"the incoming states are {sorted(states)}"
         else:
-            mismatch = state_mismatch(self._defaults[self._state_name], state)
+            mismatch = state_mismatch(self._part, state)
         if mismatch:
             raise ValueError(
                 f"merge_state needs the state {self._state_name!r} of a {type(self).__name__} with the same settings, "
@@ -198,7 +197,7 @@ class SingleStateMetric(ComparableMetric):
             missing_keys.append(name)  # torchmetrics would continue with an empty state
         if name in state_dict:
             state = state_dict[name]
-            if mismatch := state_mismatch(self._defaults[self._state_name], state):
+            if mismatch := state_mismatch(self._part, state):
                 error_msgs.append(f"{name} does not fit {type(self).__name__}: {mismatch}.")
                 return
             parts = state if isinstance(state, list) else [state]
@@ -228,11 +227,13 @@ class SingleStateMetric(ComparableMetric):
         self._defaults[self._state_name] = empty
         setattr(self, self._state_name, list(empty) if isinstance(empty, list) else empty.clone())
 
-    def _sync_dist(self, *args: Any, **kwargs: Any) -> None:
-        # torchmetrics gives a process with an empty list a float32 tensor, which the others cannot gather
-        if self._part is None:
-            setattr(self, self._state_name, [self.current_state])
-        super()._sync_dist(*args, **kwargs)
+    def _sync_dist(
+        self, dist_sync_fn: Callable[..., list[Tensor]] = gather_all_tensors, process_group: Any = None
+    ) -> None:
+        # torchmetrics would stack the states of the processes, which may differ in length, and give a process with an
+        # empty list a float32 tensor, which the others cannot gather
+        states = dist_sync_fn(self.current_state, group=process_group or self.process_group)
+        setattr(self, self._state_name, torch.cat(states) if self._part is None else self._part.merge_all(states))
 
     def _wrap_update(self, update: Callable[..., None]) -> Callable[..., None]:
         # torchmetrics counts a failed update, and drops the computed value

@@ -1,5 +1,6 @@
 """Results of states as named values."""
 
+import json
 import math
 from collections.abc import Mapping
 
@@ -54,6 +55,12 @@ def _rows_beyond(distribution: Distribution, q: float) -> float:
 def row_counts(distribution: Distribution) -> dict[str, float]:
     """How many valid rows there are, and how many of them are infinite."""
     return {"rows": distribution.total, "infinite": distribution.infinite}
+
+
+def to_json(values: Mapping[str, object]) -> str:
+    """Values as JSON. A number that is not finite becomes a string: "nan", "inf" or "-inf"."""
+    known = {name: str(x) if isinstance(x, float) and not math.isfinite(x) else x for name, x in values.items()}
+    return json.dumps(known, indent=2)
 
 
 def all_nan(values: Mapping[str, float]) -> dict[str, float]:

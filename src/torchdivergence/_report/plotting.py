@@ -3,7 +3,7 @@
 import math
 from collections.abc import Sequence
 from importlib import import_module
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -143,3 +143,30 @@ def _profile(ax: Any, profile: Sequence[PositionBin], label: str | None) -> None
     else:
         ax.set_ylim(bottom=0)
     ax.set_title("Mean KL by position" if profile else "Mean KL by position: no sequences")
+
+
+class ForestRow(NamedTuple):
+    """A difference with its interval, and which of two is better."""
+
+    name: str
+    difference: float
+    lower: float
+    upper: float
+    scale: float
+    """Numbers are drawn times this."""
+    verdict: str
+
+
+def plot_forest(labels: tuple[str, str], rows: Sequence[ForestRow], ax: Any = None) -> Any:
+    """Differences with their intervals, one below the other: the figure and its axes."""
+    ax = _axes(1) if ax is None else ax
+    for place, row in enumerate(rows):
+        size = max(abs(row.lower), abs(row.upper), abs(row.difference)) or 1.0
+        low, middle, high = (x / size for x in (row.lower, row.difference, row.upper))
+        ax.plot([low, high], [place, place], color=f"C{row.verdict != 'undecided':d}")
+        ax.plot([middle], [place], "o", color=f"C{row.verdict != 'undecided':d}")
+    ax.axvline(0, color="black", linewidth=1)
+    ax.set_yticks(range(len(rows)), [row.name for row in rows])
+    ax.invert_yaxis()
+    ax.set_xlabel(f"{labels[1]} - {labels[0]}, relative to the largest bound")
+    return ax.figure, ax

@@ -1,4 +1,4 @@
-"""Quantiles of Student's t distribution, for any positive degrees of freedom, to a relative error of 1e-10.
+"""Quantiles and tails of Student's t distribution, for any positive degrees of freedom, to a relative error of 1e-10.
 
 Let I be the regularized incomplete beta function, and n the degrees of freedom. Then
 
@@ -6,7 +6,7 @@ Let I be the regularized incomplete beta function, and n the degrees of freedom.
 
 Source: NIST Digital Library of Mathematical Functions, https://dlmf.nist.gov, sections 8.17 (the continued fraction
 8.17.22) and 5.11 (ratios of gamma functions); M. Abramowitz and I. A. Stegun, "Handbook of Mathematical Functions",
-formulas 26.7.1 (the tail) and 26.7.5 (many degrees of freedom).
+formulas 26.7.1 (the tail), 26.7.5 and 26.7.8 (many degrees of freedom).
 """
 
 import math
@@ -18,6 +18,25 @@ _LARGEST = 1e150
 """Quantiles above it are infinite: their squares would overflow."""
 _PRECISION = 1e-15
 _TINY = 1e-300
+
+
+def quantile(probability: float, freedom: float) -> float:
+    """The t with P(T <= t) = probability; NaN unless the degrees of freedom are positive."""
+    if probability == 0.5:
+        return 0.0 if freedom > 0 else math.nan
+    size = two_sided_quantile(abs(2 * probability - 1), freedom)
+    return size if probability > 0.5 else -size
+
+
+def two_sided_tail(t: float, freedom: float) -> float:
+    """P(abs(T) > t) for t >= 0; NaN unless the degrees of freedom are positive."""
+    if not freedom > 0 or math.isnan(t):
+        return math.nan
+    if t in (0, math.inf):
+        return float(t == 0)
+    if freedom > _MANY:
+        return math.erfc(t * (1 - 1 / (4 * freedom)) / math.sqrt(2 + t * t / freedom))
+    return _tail(t, freedom)[0]
 
 
 def two_sided_quantile(confidence: float, freedom: float) -> float:

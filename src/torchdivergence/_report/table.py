@@ -1,7 +1,7 @@
 """The values of a report as a printed table."""
 
 import math
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 Line = tuple[str, str, str, str, str, str]
 
@@ -39,14 +39,19 @@ def table(
     lines += [*_divergence(values, quantiles, rough), *_agreements(values)]
     if "perplexity_p" in values:
         lines += [*_accuracies(values), *_perplexities(values), *_delta_p(values, quantiles, rough)]
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    text = [
-        f"{label:{widths[0]}}" + "".join(f"  {x:>{w}}" for x, w in zip(numbers, widths[1:], strict=True))
-        for label, *numbers in lines
-    ]
     given = {_FOOT: True, _MCNEMAR: "mcnemar_p_value" in values, _ROUGH: rough, _ONE: values["sequences"] == 1}
     notes = [note for note, holds in given.items() if holds]
-    return "\n".join([_heading(values), "", *(line.rstrip() for line in text), "", *notes])
+    return "\n".join([_heading(values), "", *aligned(lines), "", *notes])
+
+
+def aligned(lines: Sequence[Sequence[str]]) -> list[str]:
+    """Lines of cells as text: the first column on the left, the others on the right."""
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    text = (
+        f"{label:{widths[0]}}" + "".join(f"  {x:>{w}}" for x, w in zip(numbers, widths[1:], strict=True))
+        for label, *numbers in lines
+    )
+    return [line.rstrip() for line in text]
 
 
 def _heading(values: Mapping[str, float]) -> str:
@@ -75,7 +80,7 @@ def _accuracies(values: Mapping[str, float]) -> Iterable[Line]:
     yield "Top token is the target, %", *_EMPTY
     for label, name in _CORRECTNESS.items():
         yield _estimate(f"  {label}", values, name, percent=True)
-    yield "  p value of McNemar's test", _number(values["mcnemar_p_value"]), "", "", "", ""
+    yield "  p value of McNemar's test", format_number(values["mcnemar_p_value"]), "", "", "", ""
 
 
 def _perplexities(values: Mapping[str, float]) -> Iterable[Line]:
@@ -85,7 +90,7 @@ def _perplexities(values: Mapping[str, float]) -> Iterable[Line]:
     yield _estimate("  q / p", values, "perplexity_ratio")
     yield _estimate("  q - p", values, "perplexity_difference")
     yield _estimate("  ln(q / p)", values, "log_perplexity_ratio")
-    yield "  correlation of ln", _number(values["log_perplexity_correlation"], 6), "", "", "", ""
+    yield "  correlation of ln", format_number(values["log_perplexity_correlation"], 6), "", "", "", ""
 
 
 def _delta_p(values: Mapping[str, float], quantiles: Mapping[str, float], rough: Collection[str]) -> Iterable[Line]:
@@ -102,12 +107,19 @@ def _estimate(
     value = scale * values[name]
     errors = [scale * values[f"{prefix}_{kind}standard_error"] for kind in ("", "clustered_")]
     lower, upper = (scale * values[f"{prefix}_{bound}"] for bound in ("lower", "upper"))
-    digits = _digits(value, errors[0])
-    error, clustered = (_number(x, 2) for x in errors)
-    return label, _number(value, digits), error, clustered, _number(lower, digits), _number(upper, digits)
+    digits = digits_shown(value, errors[0])
+    error, clustered = (format_number(x, 2) for x in errors)
+    return (
+        label,
+        format_number(value, digits),
+        error,
+        clustered,
+        format_number(lower, digits),
+        format_number(upper, digits),
+    )
 
 
-def _digits(value: float, error: float) -> int:
+def digits_shown(value: float, error: float) -> int:
     """Number of digits such that the error shows in the last two."""
     if not (math.isfinite(value) and value and math.isfinite(error) and error):
         return 4
@@ -127,10 +139,11 @@ def _quantiles(
         "min": "minimum",
     }
     for name, label in named.items():
-        value = _number((100 if percent else 1) * values[prefix + name])
+        value = format_number((100 if percent else 1) * values[prefix + name])
         mark = "rough" if prefix + name in rough else ""
         yield f"  {'median' if name == 'median' else label}", value, mark, "", "", ""
 
 
-def _number(x: float, digits: int = 4) -> str:
+def format_number(x: float, digits: int = 4) -> str:
+    """A number with some significant digits."""
     return f"{x:#.{digits}g}".rstrip(".") if math.isfinite(x) else f"{x}"

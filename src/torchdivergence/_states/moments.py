@@ -71,7 +71,7 @@ class Moments(Part[Means]):
         first, *second = self._split(state)
         of_rows = products.reshape(len(products), -1), weights.reshape(-1)
         accumulate_(first, torch.cat([of_rows[1][None], of_rows[0].clamp(min=0), (-of_rows[0]).clamp(min=0)]))
-        units = of_rows, _cluster_sums(products, weights)
+        units = of_rows, cluster_sums(products, weights)
         for count, accumulators, (x, w) in zip(state[-2:], second, units, strict=True):
             accumulate_(accumulators, _second_moments(x, w))
             count += (w > 0).sum()
@@ -128,7 +128,7 @@ def _root(variance: Fraction) -> float:
         return math.inf
 
 
-def _cluster_sums(products: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
+def cluster_sums(products: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
     """Sums over each cluster, of the columns and of the weights. Rows of weight zero (padding) do not change a bit."""
     clusters = len(weights) if weights.dim() else 1
     if not weights.numel():

@@ -1,11 +1,12 @@
 """The protocol of mergeable states, and states made of named parts.
 
 A part is a fixed number of int64 values in which a statistic of all rows is accumulated. States of disjoint sets of
-rows merge into the state of their union, exactly and in any order. A new statistic is a new part.
+rows merge into the state of their union, exactly and in any order. A new statistic is a new part. One kind of state
+grows: it keeps a record of each sequence (see ``sequences``).
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Any, Generic, TypeVar
 
@@ -33,10 +34,20 @@ class RowBatch:
         columns: Float64, ``[*batch]`` each. The first batch dimension counts items (such as texts).
         weights: Float64, ``[*batch]``, finite and >= 0; None for 1 each.
         items: Size of the first batch dimension; 1 for a single row.
+        keys: Int64, ``[items]``: names of the items, if a part needs them.
+        target: Integers, ``[*batch]``: the target of each row, if it is known.
     """
 
-    def __init__(self, columns: Mapping[str, Tensor], weights: Tensor | None, items: int) -> None:
+    def __init__(
+        self,
+        columns: Mapping[str, Tensor],
+        weights: Tensor | None,
+        items: int,
+        keys: Tensor | None = None,
+        target: Tensor | None = None,
+    ) -> None:
         self.columns, self.weights, self.items = columns, weights, items
+        self.keys, self.target = keys, target
 
     @property
     def values(self) -> Tensor:
@@ -73,6 +84,25 @@ class Part(ABC, Generic[_Result]):
     def merge(self, states: Tensor) -> Tensor:
         """The state of all rows of some states, stacked along the first dimension."""
         return states.sum(0)
+
+    def extended(self, state: Tensor, batch: RowBatch) -> Tensor:
+        """A new state: that of the rows of a state and of a batch."""
+        new = state.clone()
+        self.accumulate_(new, batch)
+        return new
+
+    def merge_all(self, states: Sequence[Tensor]) -> Tensor:
+        """The state of all rows of some states, which may differ in length if this kind of state grows."""
+        return self.merge(torch.stack(list(states)))
+
+    def fits(self, length: int) -> bool:
+        """Whether a state may have this length."""
+        return length == self.size
+
+    @property
+    def length(self) -> str:
+        """The lengths that a state may have."""
+        return f"{self.size}"
 
     @abstractmethod
     def read(self, state: Tensor) -> _Result:

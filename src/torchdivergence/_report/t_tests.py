@@ -1,0 +1,122 @@
+"""Two tests that a mean over sequences is 0, with intervals: for one look at the data, and for any number of looks.
+
+Let n be the effective number of sequences, t the mean divided by its standard error, and v = n - 1.
+
+The sequential test is the scale-invariant t test martingale with a Gaussian prior of variance g on mean / standard
+deviation, where g = 1. With k = 1 + n g it is
+
+    M = k**(-1/2) * ((1 + t**2 / v) / (1 + t**2 / (v k)))**(n / 2).
+
+If the mean is 0, M is a nonnegative martingale of expectation 1, and the probability that it ever reaches 1 / alpha is
+at most alpha (Ville's inequality). So the means for which M stays below 1 / alpha form an interval that contains the
+true mean at all looks together with probability 1 - alpha. This holds for sequences of equal length whose values are
+normally distributed; the benchmark ``peeking`` measures other cases.
+
+Sources: H. Wang and A. Ramdas, "Anytime-valid t-tests and confidence sequences for Gaussian means with unknown
+variance", arXiv:2310.03722 (the test martingale with a Gaussian mixture); T. L. Lai, "On Confidence Sequences", Ann.
+Stat. 4 (1976); the closed form of M is the Bayes factor of M. Gönen, W. O. Johnson, Y. Lu and P. H. Westfall, "The
+Bayesian Two-Sample t Test", Am. Stat. 59 (2005), for one sample.
+"""
+
+import math
+from typing import Protocol
+
+from torchdivergence._report.student_t import quantile, two_sided_quantile, two_sided_tail
+
+_PRIOR_VARIANCE = 1.0
+_MOST = 1 << 60
+"""More sequences than this are infinitely many."""
+
+
+class Test(Protocol):
+    """A test at one level of confidence."""
+
+    def margin(self, n: float) -> float:
+        """Half the width of the interval, in standard errors. NaN unless n > 1; infinite if n is too small."""
+
+    def p_value(self, t: float, n: float) -> float:
+        """The p value of the mean 0, for the mean divided by its standard error."""
+
+    def needed(self, n: float) -> float:
+        """The t that a true mean must have so that it is found."""
+
+
+class StudentTest:
+    """Student's t test, for a number of sequences that does not depend on their values.
+
+    Args:
+        confidence: Level of the interval.
+        power: Probability with which a mean is found that has the t of ``needed``.
+    """
+
+    def __init__(self, confidence: float, power: float) -> None:
+        self._confidence, self._power = confidence, power
+
+    def margin(self, n: float) -> float:
+        """The quantile of Student's t distribution."""
+        return two_sided_quantile(self._confidence, n - 1)
+
+    def p_value(self, t: float, n: float) -> float:
+        """The two-sided tail of Student's t distribution."""
+        return two_sided_tail(abs(t), n - 1)
+
+    def needed(self, n: float) -> float:
+        """The margin, and as many standard errors more as give the power."""
+        return self.margin(n) + quantile(self._power, n - 1)
+
+
+class SequentialTest:
+    """The sequential t test, for any number of looks at any number of sequences."""
+
+    def __init__(self, confidence: float) -> None:
+        self._log_level = -math.log1p(-confidence)  # log(1 / alpha)
+
+    def margin(self, n: float) -> float:
+        """The t for which M reaches 1 / alpha."""
+        if not n > 1:
+            return math.nan
+        k = 1 + n * _PRIOR_VARIANCE
+        log_c = (math.log(k) / 2 + self._log_level) * 2 / n  # (1 + x) / (1 + x / k) = c, with x = t**2 / v
+        if log_c >= math.log(k):
+            return math.inf
+        return math.sqrt((n - 1) * math.expm1(log_c) / -math.expm1(log_c - math.log(k)))
+
+    def p_value(self, t: float, n: float) -> float:
+        """1 / M, at most 1. It holds at all looks together, like the interval."""
+        if not n > 1 or math.isnan(t):
+            return math.nan
+        k, x = 1 + n * _PRIOR_VARIANCE, t * t / (n - 1)
+        growth = math.log1p(x) - math.log1p(x / k) if x < math.inf else math.log(k)
+        return min(1.0, math.exp(math.log(k) / 2 - growth * n / 2))
+
+    def needed(self, n: float) -> float:
+        """The margin: if the observed mean and spread were the true ones, it would be reached there on average."""
+        return self.margin(n)
+
+
+def sequences_needed(test: Test, t: float, sequences: int, effective: float) -> float:
+    """The smallest number of sequences for which a test finds a true mean of the observed size.
+
+    Args:
+        test: The test.
+        t: The observed mean divided by its standard error.
+        sequences: The observed number of sequences.
+        effective: Their effective number. More sequences are taken to have the same share of it.
+    """
+    if not 0 < abs(t) < math.inf or not effective > 1:
+        return math.nan
+
+    def found(n: int) -> bool:
+        more = n * effective / sequences
+        return test.needed(more) <= abs(t) * math.sqrt(more / effective)
+
+    high = 2
+    while not found(high):
+        high *= 2
+        if high > _MOST:
+            return math.inf
+    low = high // 2
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (low, middle) if found(middle) else (middle, high)
+    return high

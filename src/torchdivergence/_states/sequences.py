@@ -1,0 +1,128 @@
+"""Sums over each sequence, kept with its key: what a paired comparison of two reports needs.
+
+A record takes ``8 * (2 + columns)`` bytes: the key, and as float64 the sum of the weights W and of W x for each column.
+The bits of a record depend on the rows of its sequence alone, not on padding. Records are appended, and states merge by
+concatenation. Readers sort records by key, so results do not depend on their order.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from torchdivergence._states.moments import cluster_sums
+from torchdivergence._states.part import NamedParts, Part, RowBatch, weighted
+
+SEQUENCES = "sequences"
+"""Name of the result that holds the records."""
+
+
+class SequenceSums(NamedTuple):
+    """Records of sequences, in the order of their keys."""
+
+    keys: Tensor
+    """Int64."""
+    weights: Tensor
+    """Float64: the number of rows of each sequence, or the sum of their weights."""
+    sums: dict[str, Tensor]
+    """Float64: the weighted sums of each column. A column that no sequence has is missing."""
+
+
+def check_pairs(a: SequenceSums, b: SequenceSums, labels: tuple[str, str]) -> None:
+    """Raise unless both have the same keys, each once, and each sequence the same weight in both."""
+    for label, side in zip(labels, (a, b), strict=True):
+        if repeated := _repeated(side.keys):
+            raise ValueError(
+                f"each sequence must have a key of its own, but in {label!r} {_listed(repeated)} occur more than once: "
+                "pass keys to update, one integer for each sequence. Without them a key is a hash of the targets, and "
+                "equal texts have equal keys."
+            )
+    only = {labels[0]: _without(a.keys, b.keys), labels[1]: _without(b.keys, a.keys)}
+    if any(only.values()):
+        found = (f"{_listed(keys)} are only in {label!r}" for label, keys in only.items() if keys)
+        raise ValueError(f"both reports must be on the same sequences, but {', and '.join(found)}.")
+    if not len(a.keys):
+        raise ValueError("there must be sequences to compare, but both reports are empty.")
+    if differ := a.keys[a.weights != b.weights].tolist():
+        raise ValueError(
+            f"a sequence must have the same weight (its number of valid rows, or the sum of their weights) in both "
+            f"reports, but {_listed(differ)} differ: update both with the same targets and weights."
+        )
+
+
+def _repeated(keys: Tensor) -> list[int]:
+    """The sorted keys that occur more than once."""
+    return list(dict.fromkeys(keys[1:][keys[1:] == keys[:-1]].tolist()))
+
+
+def _without(keys: Tensor, others: Tensor) -> list[int]:
+    return keys[~torch.isin(keys, others)].tolist()
+
+
+def _listed(keys: list[int]) -> str:
+    """Some keys as text."""
+    shown = ", ".join(map(str, keys[:3]))
+    return f"the keys {shown}" if len(keys) <= 3 else f"{len(keys):,} keys, such as {shown},"
+
+
+class SequenceRecords:
+    """A record of each sequence that has a row of positive weight.
+
+    A column that a batch lacks is NaN.
+    """
+
+    def __init__(self, columns: Sequence[str]) -> None:
+        self.columns = tuple(columns)
+        self.size = 2 + len(self.columns)  # of a record, in int64 values
+
+    def records(self, batch: RowBatch) -> Tensor:
+        """The records of a batch, one after the other."""
+        assert batch.keys is not None
+        weights = batch.valid_weights
+        missing = torch.full_like(weights, torch.nan)
+        columns = torch.stack([batch.columns.get(name, missing) for name in self.columns])
+        sums, totals = cluster_sums(weighted(columns, weights), weights)
+        numbers = torch.cat([totals[None], sums]) + 0.0  # no -0.0, which padding would turn into 0.0
+        records = torch.cat([batch.keys[None], numbers.view(torch.int64)]).T
+        return records[totals > 0].flatten()
+
+    def read(self, records: Tensor) -> SequenceSums:
+        """The records by key."""
+        table = records.view(-1, self.size)
+        table = table[table[:, 0].argsort(stable=True)].T
+        keys, (weights, *sums) = table[0], table[1:].contiguous().view(torch.float64)
+        known = {name: x for name, x in zip(self.columns, sums, strict=True) if not x.isnan().all()}
+        return SequenceSums(keys, weights, known)
+
+
+class PartsAndRecords(NamedParts):
+    """A state that is made of parts with names, followed by the records of sequences."""
+
+    def __init__(self, parts: Mapping[str, Part[Any]], sequences: SequenceRecords) -> None:
+        super().__init__(parts)
+        self.sequences = sequences
+
+    def extended(self, state: Tensor, batch: RowBatch) -> Tensor:
+        """A new state, with the records of the batch at the end."""
+        head = super().extended(state[: self.size], batch)
+        return torch.cat([head, state[self.size :], self.sequences.records(batch)])
+
+    def merge_all(self, states: Sequence[Tensor]) -> Tensor:
+        """Merge the parts, and concatenate the records."""
+        head = super().merge_all([state[: self.size] for state in states])
+        return torch.cat([head, *(state[self.size :] for state in states)])
+
+    def fits(self, length: int) -> bool:
+        """Whether the records are whole."""
+        return length >= self.size and (length - self.size) % self.sequences.size == 0
+
+    @property
+    def length(self) -> str:
+        """The lengths that a state may have."""
+        return f"{self.size} + {self.sequences.size} n"
+
+    def read(self, state: Tensor) -> dict[str, Any]:
+        """The result of each part, and the records."""
+        state = state.cpu()
+        return super().read(state[: self.size]) | {SEQUENCES: self.sequences.read(state[self.size :])}

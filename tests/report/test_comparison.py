@@ -1,0 +1,407 @@
+"""The paired comparison of two reports: against scipy, its laws, what it refuses, and its table."""
+
+import json
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import scipy.stats
+import torch
+from torch import Tensor
+from torchmetrics import MetricCollection
+
+from tests.support.reports import TEXTS, TOKENS, kept_report, texts
+from torchdivergence import DivergenceReport
+
+P, Q, TARGET = texts()
+BETTER = P + 0.8 * (Q - P)
+OTHER = texts(noise=0.31, seed=3)[1] - texts(seed=3)[0] + P
+NAMES = {
+    "kl_mean": "divergence",
+    "top_1_agreement": "top_1_agreement",
+    "accuracy_q": "accuracy_q",
+    "both_correct": "both_correct",
+    "worsened": "worsened",
+    "improved": "improved",
+    "log_perplexity_ratio": "log_ratio",
+    "delta_p_mean": "delta_p",
+}
+
+
+def numbers(report: DivergenceReport, column: str) -> Any:
+    """The mean of a column over each sequence, in the order of the keys."""
+    kept = report.sequence_sums()
+    return (kept.sums[column] / kept.weights).numpy()
+
+
+@pytest.mark.parametrize("confidence", [0.5, 0.95])
+def test_texts_of_equal_length_give_the_paired_t_test_of_scipy(confidence: float) -> None:
+    a, b = kept_report(P, Q, TARGET), kept_report(P, OTHER, TARGET)
+    found = a.compare(b, confidence=confidence)
+    for name, column in NAMES.items():
+        x, y = numbers(a, column), numbers(b, column)
+        expected, d = scipy.stats.ttest_rel(y, x), found.differences[name]
+        interval = expected.confidence_interval(confidence)
+        np.testing.assert_allclose(
+            [d.difference, d.lower, d.upper, d.p_value, d.standard_error],
+            [(y - x).mean(), interval.low, interval.high, expected.pvalue, scipy.stats.sem(y - x)],
+            rtol=1e-9,
+        )
+        np.testing.assert_allclose(d.unpaired_standard_error, math.hypot(scipy.stats.sem(x), scipy.stats.sem(y)))
+    assert {*NAMES, "delta_p_rms"} == found.differences.keys()
+
+
+def weights_of_texts() -> Tensor:
+    weights = torch.rand(TEXTS, TOKENS, generator=torch.Generator().manual_seed(1)).double()
+    for text in range(TEXTS):
+        weights[text, 5 * (text + 1) :] = 0
+    return weights
+
+
+def test_texts_of_different_length_have_the_means_and_errors_of_their_reports() -> None:
+    weights = weights_of_texts()
+    a, b = kept_report(P, Q, TARGET, weights), kept_report(P, OTHER, TARGET, weights)
+    found, first, second = a.compare(b), a.to_dict(), b.to_dict()
+    for name in (*NAMES, "delta_p_rms"):
+        d, prefix = found.differences[name], "kl" if name == "kl_mean" else name
+        errors = [x[f"{prefix}_clustered_standard_error"] for x in (first, second)]
+        np.testing.assert_allclose([d.a, d.b], [first[name], second[name]], rtol=1e-12)
+        np.testing.assert_allclose(d.difference, second[name] - first[name], rtol=1e-9, atol=1e-15)
+        np.testing.assert_allclose(d.unpaired_standard_error, math.hypot(*errors), rtol=1e-9)
+        t = scipy.stats.t.ppf(0.975, found.effective_sequences - 1)
+        np.testing.assert_allclose(
+            [d.lower, d.upper], [d.difference - t * d.standard_error, d.difference + t * d.standard_error]
+        )
+    w = weights.sum(1).numpy()
+    assert found.effective_sequences == pytest.approx(w.sum() ** 2 / (w**2).sum())
+
+
+def test_the_error_of_a_root_mean_square_is_that_of_numerical_differentiation() -> None:
+    weights = weights_of_texts()
+    a, b = kept_report(P, Q, TARGET, weights), kept_report(P, OTHER, TARGET, weights)
+    (_, w, x), (_, _, y) = (
+        (k, n.numpy(), s["delta_p_squared"].numpy()) for k, n, s in (a.sequence_sums(), b.sequence_sums())
+    )
+
+    def difference(share: Any) -> float:
+        return math.sqrt((share * y).sum() / (share * w).sum()) - math.sqrt((share * x).sum() / (share * w).sum())
+
+    steps = 1e-6 * np.eye(len(w))
+    influence = np.array([(difference(1 + step) - difference(1 - step)) / 2e-6 for step in steps])
+    n = len(w)
+    d = a.compare(b).differences["delta_p_rms"]
+    assert d.standard_error == pytest.approx(math.sqrt(n / (n - 1) * (influence**2).sum()), rel=1e-6)
+
+
+SPLITS: dict[str, Callable[[DivergenceReport], DivergenceReport]] = {
+    "one by one": lambda _: kept_report(P, OTHER, TARGET, batches=[[i] for i in range(TEXTS)]),
+    "reversed": lambda _: kept_report(P, OTHER, TARGET, batches=[[5, 4], [3, 2, 1, 0]]),
+    "merged": lambda _: merged(),
+    "padded": lambda _: kept_report(*padded(P, OTHER), torch.nn.functional.pad(TARGET, (3, 2), value=-100)),
+    "double steps": lambda _: stepped(),
+}
+
+
+def merged() -> DivergenceReport:
+    whole, part = (
+        kept_report(P, OTHER, TARGET, batches=[[4, 1]]),
+        kept_report(P, OTHER, TARGET, batches=[[0], [5, 2, 3]]),
+    )
+    whole.merge_state(part)
+    return whole
+
+
+def padded(*logits: Tensor) -> list[Tensor]:
+    return [torch.nn.functional.pad(x, (0, 0, 3, 2)) for x in logits]
+
+
+def stepped() -> DivergenceReport:
+    report = DivergenceReport(keep_sequences=True)
+    for text in (3, 1, 2, 5, 0, 4):
+        report(P[[text]], OTHER[[text]], TARGET[[text]])
+    return report
+
+
+@pytest.mark.parametrize("split", SPLITS)
+def test_order_batch_size_padding_and_merging_do_not_change_a_bit(split: str) -> None:
+    a, b = kept_report(P, Q, TARGET), kept_report(P, OTHER, TARGET)
+    other = SPLITS[split](b)
+    assert a.compare(other) == a.compare(b)
+    assert a.compare(other).to_json() == a.compare(b).to_json()
+    for found, expected in zip(other.sequence_sums()[:2], b.sequence_sums()[:2], strict=True):
+        assert torch.equal(found, expected)
+
+
+def test_exchanged_reports_exchange_their_values() -> None:
+    a, b = kept_report(P, Q, TARGET), kept_report(P, OTHER, TARGET)
+    for name, d in a.compare(b).differences.items():
+        other = b.compare(a).differences[name]
+        assert (other.a, other.b, other.difference, other.lower, other.upper) == (
+            d.b,
+            d.a,
+            -d.difference,
+            -d.upper,
+            -d.lower,
+        )
+        assert other[3:5] == d[3:5] and other.p_value == d.p_value
+        assert other.verdict == {"a": "b", "b": "a"}.get(d.verdict, d.verdict)
+
+
+def test_a_report_does_not_differ_from_itself() -> None:
+    a = kept_report(P, Q, TARGET)
+    for d in a.compare(a).differences.values():
+        assert d.difference == d.standard_error == d.lower == d.upper == 0
+        assert d.p_value == 1 and math.isnan(d.texts_needed) and d.verdict == "undecided"
+
+
+@pytest.mark.parametrize("name", ["kl_mean", "top_1_agreement", "log_perplexity_ratio", "delta_p_rms"])
+def test_the_candidate_with_less_noise_is_better(name: str) -> None:
+    p = P.repeat(8, 1, 1) + torch.arange(8 * TEXTS)[:, None, None] % 7 * torch.linspace(0, 0.1, P.shape[-1])
+    noise, keys = torch.randn(p.shape, generator=torch.Generator().manual_seed(4)), torch.arange(len(p))
+    a, b = (kept_report(p, p + size * noise, p.argmax(-1), torch.ones(len(p), 1), keys) for size in (0.5, 0.35))
+    assert a.compare(b).differences[name].verdict == "b"
+    assert b.compare(a).differences[name].verdict == "a"
+
+
+def test_the_power_at_the_needed_number_of_texts_is_the_one_asked_for() -> None:
+    generator = torch.Generator().manual_seed(5)
+    a, b = (
+        kept_report(P, Q, TARGET),
+        kept_report(P, P + (Q - P) + 0.05 * torch.randn(P.shape, generator=generator), TARGET),
+    )
+    for power in (0.3, 0.5, 0.8, 0.99):
+        for d in a.compare(b, power=power).differences.values():
+            if d.texts_needed >= 8:
+                found, n = [], int(d.texts_needed)
+                for texts_seen in (n - 1, n):
+                    center = abs(d.difference / d.standard_error) * math.sqrt(texts_seen / TEXTS)
+                    freedom = texts_seen - 1
+                    limit = scipy.stats.t.ppf(0.975, freedom)
+                    found.append(scipy.stats.nct.sf(limit, freedom, center))
+                # the sum of two quantiles of t instead of the noncentral t distribution
+                assert found[0] - 0.02 < power < found[1] + 0.02
+
+
+@pytest.mark.parametrize("policy", ["propagate", "omit"])
+def test_an_invalid_row_makes_a_comparison_nan_or_is_left_out_of_both(policy: Any) -> None:
+    broken = [x.clone() for x in (Q, OTHER)]
+    for x in broken:
+        x[2, 3:5] = math.nan
+    a, b = (kept_report(P, x, TARGET, nan_policy=policy) for x in broken)
+    found = a.compare(b)
+    if policy == "propagate":
+        assert all(math.isnan(x) for d in found.differences.values() for x in d[:9])
+        assert {d.verdict for d in found.differences.values()} == {"undecided"}
+    else:
+        weights = ~broken[0].isnan().any(-1)
+        a, b = (kept_report(P, x, TARGET, weights, KEYS) for x in (Q, OTHER))
+        assert found == a.compare(b)
+
+
+def test_an_infinite_mean_has_no_error_and_no_verdict() -> None:
+    q = OTHER.clone()
+    q[1, 2, 1:] = -math.inf
+    d = kept_report(P, Q, TARGET).compare(kept_report(P, q, TARGET)).differences["kl_mean"]
+    assert d.b == d.difference == math.inf and math.isnan(d.standard_error) and d.verdict == "undecided"
+
+
+def test_a_single_pair_has_a_difference_without_error() -> None:
+    d = (
+        kept_report(P, Q, TARGET, batches=[[0]])
+        .compare(kept_report(P, OTHER, TARGET, batches=[[0]]))
+        .differences["kl_mean"]
+    )
+    assert math.isfinite(d.difference) and all(map(math.isnan, d[3:9])) and d.verdict == "undecided"
+
+
+KEYS = torch.arange(TEXTS) * 7
+REFUSED: dict[str, tuple[Callable[[], Any], str]] = {
+    "other keys": (
+        lambda: kept_report(P, Q, TARGET, torch.ones(TEXTS, 1), KEYS + 7),
+        "the keys 0 are only in 'a', and the keys 42 are only in 'b'",
+    ),
+    "fewer keys": (lambda: kept_report(*sides(), batches=[[1, 2, 3, 4, 5]]), r"the keys 0 are only in 'a'\.$"),
+    "many other keys": (lambda: kept_report(*sides()[:4], KEYS + 1), "6 keys, such as 1, 8, 15, are only in 'b'"),
+    "duplicate keys": (
+        lambda: kept_report(*sides(), batches=[[0, 1], [1, 2], [3, 4, 5]]),
+        "in 'b' the keys 7 occur more than once: pass keys to update",
+    ),
+    "other weights": (
+        lambda: kept_report(P, Q, TARGET, torch.tensor([1.0, 1, 1, 2, 1, 1])[:, None], KEYS),
+        r"same weight .* but the keys 21 differ",
+    ),
+    "a temperature": (lambda: kept_report(*sides(), temperature=2.0), "temperature is 1.0 in 'a' and 2.0 in 'b'"),
+    "several settings": (
+        lambda: kept_report(*sides(), top_k=[1, 2], num_classes=30),
+        r"top_k is \[1\] in 'a' and \[1, 2\] in 'b'; num_classes is None in 'a' and 30 in 'b'",
+    ),
+    "probabilities": (
+        lambda: kept_report(P.softmax(-1), Q.softmax(-1), *sides()[2:], log_prob=False),
+        r"log_prob is \[True, True\] in 'a' and \[False, False\] in 'b'",
+    ),
+    "a report of fixed size": (lambda: kept_report(*sides(), keep_sequences=False), "with keep_sequences=True"),
+}
+
+
+def sides() -> tuple[Tensor, ...]:
+    return P, Q, TARGET, torch.ones(TEXTS, 1), KEYS
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_reports_that_cannot_be_paired_are_refused_with_the_reason(name: str) -> None:
+    make, text = REFUSED[name]
+    a, b = kept_report(*sides()), make()
+    with pytest.raises(ValueError, match=text):
+        a.compare(b)
+
+
+def test_an_empty_report_and_another_metric_are_refused() -> None:
+    empty = DivergenceReport(keep_sequences=True)
+    with pytest.raises(ValueError, match="both reports are empty"), pytest.warns(UserWarning, match="compute"):
+        empty.compare(empty)
+    with pytest.raises(TypeError, match="another DivergenceReport, but got dict"):
+        empty.compare({})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "text"),
+    [
+        ({"labels": "ab"}, TypeError, "labels must be two strings"),
+        ({"labels": ("a", "b", "c")}, TypeError, "labels must be two strings"),
+        ({"power": 1}, ValueError, "power must be above 0 and below 1"),
+        ({"confidence": 95}, ValueError, "confidence must be above 0 and below 1"),
+        ({"sequential": 1}, TypeError, "sequential must be True or False"),
+    ],
+)
+def test_wrong_arguments_of_a_comparison_are_refused(
+    arguments: dict[str, Any], error: type[Exception], text: str
+) -> None:
+    a = kept_report(P, Q, TARGET)
+    with pytest.raises(error, match=text):
+        a.compare(a, **arguments)
+
+
+@pytest.mark.parametrize(
+    ("keys", "error", "text"),
+    [
+        (torch.zeros(TEXTS), TypeError, "tensor of integers, one for each sequence, but got torch.float32"),
+        ([1, 2], TypeError, "but got list"),
+        (torch.arange(TEXTS - 1), ValueError, r"each of the 6 sequences along the first dimension of p, .* are \(5,\)"),
+        (torch.zeros(TEXTS, TOKENS, dtype=torch.long), ValueError, r"are \(6, 40\)"),
+        (None, ValueError, "pass target, or pass keys"),
+    ],
+)
+@pytest.mark.parametrize("settings", [{"keep_sequences": True}, {"worst": 3}], ids=["sequences", "worst"])
+def test_wrong_or_missing_keys_are_refused_and_change_nothing(
+    keys: Any, error: type[Exception], text: str, settings: dict[str, Any]
+) -> None:
+    report = DivergenceReport(**settings)
+    report.update(P, Q, TARGET)
+    before = report.current_state.clone()
+    with pytest.raises(error, match=text):
+        report.update(P, Q, None, None, keys)
+    assert torch.equal(report.current_state, before) and report.update_count == 1
+
+
+def test_keys_are_made_from_the_order_of_the_targets_that_count() -> None:
+    def keys(target: Tensor, weights: Tensor | None = None) -> list[int]:
+        logits = torch.zeros(*target.shape, 50)
+        report = DivergenceReport(keep_sequences=True)
+        report.update(logits, logits, target, weights)
+        return report.sequence_sums().keys.tolist()
+
+    given = torch.tensor([[3, 1, 4, 1, 5]])
+    (key,) = keys(given)
+    assert keys(torch.tensor([[-100, 3, 1, -100, 4, 1, 5, -100]])) == [key]
+    assert keys(torch.tensor([[3, 9, 1, 4, 1, 5]]), torch.tensor([[1.0, 0, 1, 1, 1, 1]])) == [key]
+    assert keys(given.int()) == [key]
+    for other in ([3, 1, 1, 4, 5], [3, 1, 4, 1], [3, 1, 4, 1, 5, 0], [0, 3, 1, 4, 1, 5], [3, 1, 4, 1, 6]):
+        assert keys(torch.tensor([other])) != [key]
+    pairs = torch.cartesian_prod(torch.arange(50), torch.arange(50))
+    assert len(set(keys(pairs))) == 2500
+    assert keys(torch.full((1, 3), -100)) == []
+
+
+def test_passed_keys_replace_those_of_the_targets_and_need_none() -> None:
+    keys = torch.tensor([5, -3, 2**62, 0, 1, 7])
+    report = kept_report(P, Q, TARGET, torch.ones(TEXTS, 1), keys)
+    assert report.sequence_sums().keys.tolist() == sorted(keys.tolist())
+    bare, other = (DivergenceReport(keep_sequences=True) for _ in range(2))
+    bare.update(P, Q, keys=keys)
+    other.update(P, OTHER, keys=keys.flip(0))
+    assert list(bare.compare(other).differences) == ["kl_mean", "top_1_agreement"]
+
+
+def test_a_report_without_sequences_keeps_its_size_and_one_with_them_grows_by_the_stated_bytes() -> None:
+    fixed, kept = DivergenceReport(), DivergenceReport(keep_sequences=True)
+    sizes = []
+    for _ in range(2):
+        for report in (fixed, kept):
+            report.update(P, Q, TARGET)
+        sizes.append((fixed.current_state.nbytes, kept.current_state.nbytes))
+    assert sizes[0][0] == sizes[1][0] and sizes[1][1] - sizes[0][1] == 128 * TEXTS
+    assert "8 * (15 + len(top_k))" in (DivergenceReport.__doc__ or "")
+    wide = DivergenceReport(keep_sequences=True, top_k=[1, 5, 10])
+    start = wide.current_state.nbytes
+    wide.update(P, Q, TARGET)
+    assert wide.current_state.nbytes - start == 8 * 18 * TEXTS
+    kept.reset()
+    assert kept.current_state.nbytes == sizes[0][0]
+
+
+def test_reports_with_and_without_sequences_give_the_same_bits() -> None:
+    fixed = DivergenceReport()
+    fixed.update(P, Q, TARGET)
+    assert kept_report(P, Q, TARGET).to_dict() == fixed.to_dict()
+
+
+def test_reports_of_a_collection_share_the_records_of_equal_settings() -> None:
+    reports: dict[str, Any] = {
+        "a": DivergenceReport(keep_sequences=True),
+        "b": DivergenceReport(keep_sequences=True, confidence=0.5),
+        "c": DivergenceReport(),
+    }
+    collection = MetricCollection(reports)
+    for batch in ([0, 1], [2, 3, 4], [5]):
+        collection.update(P[batch], Q[batch], target=TARGET[batch])
+    collection.compute()
+    assert sorted(map(sorted, collection.compute_groups.values())) == [["a", "b"], ["c"]]
+    other = kept_report(P, OTHER, TARGET)
+    expected = kept_report(P, Q, TARGET).compare(other, confidence=0.9)
+    for name in "ab":
+        found: Any = collection[name]
+        assert found.compare(other, confidence=0.9) == expected
+
+
+def test_a_state_with_half_a_record_is_refused() -> None:
+    report = kept_report(P, Q, TARGET)
+    (name,) = report.metric_state
+    with pytest.raises(ValueError, match=r"should be \(\d+ \+ 16 n,\) in torch.int64 and is \(\d+,\)"):
+        report.merge_state({name: report.current_state[:-1]})
+
+
+def test_the_table_shows_every_difference_and_the_dict_and_json_have_every_number() -> None:
+    found = kept_report(P, Q, TARGET).compare(kept_report(P, BETTER, TARGET), labels=("old", "new"))
+    lines, values = str(found).splitlines(), found.to_dict()
+    assert lines[0] == "6 pairs of sequences" and lines[2].split()[:5] == ["old", "new", "new", "-", "old"]
+    for line, (name, d) in zip(lines[3:], found.differences.items(), strict=False):
+        cells, scale = line.split("  "), 1 if name in ("kl_mean", "log_perplexity_ratio") else 100
+        shown = [float(x.replace(",", "")) for x in cells[1:-1] if x]
+        expected = [scale * x for x in d[:7]] + [d.p_value, d.texts_needed]
+        assert shown == pytest.approx(expected, rel=0.1, abs=0.02 * scale * d.standard_error, nan_ok=True)
+        assert cells[-1].strip() == {"a": "old", "b": "new"}.get(d.verdict, "undecided")
+        assert [values[f"{name}_{field}"] for field in d._fields] == pytest.approx(list(d), nan_ok=True)
+    assert "b" in {d.verdict for d in found.differences.values()}
+    loaded = json.loads(found.to_json())
+    assert loaded["label_b"] == "new" and loaded["sequences"] == 6 and loaded["kl_mean_verdict"] == "b"
+    assert {type(x) for x in loaded.values()} <= {str, float, int, bool}
+
+
+def test_the_plot_shows_every_difference() -> None:
+    found = kept_report(P, Q, TARGET).compare(kept_report(P, BETTER, TARGET))
+    figure, ax = found.plot()
+    figure.canvas.draw()
+    assert len(ax.get_yticklabels()) == len(found.differences)
+    assert found.plot(ax)[1] is ax
