@@ -17,7 +17,7 @@ example: $(BUILT)
 	$(BIN)/python examples/lightning_digits.py $(ARGS)
 
 compare: $(BUILT) $(COMPARE)
-	$(BIN)/python examples/compare_language_models.py $(ARGS)
+	$(BIN)/torchdivergence compare --tokens 2048 --plot outputs/language_models.png $(ARGS)
 
 # Runs the notebook and stores its outputs.
 notebook: $(BUILT)

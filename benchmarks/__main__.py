@@ -17,6 +17,7 @@ from benchmarks import (
     coverage,
     cuda,
     family,
+    gate,
     gradients,
     machine_load,
     memory,
@@ -29,7 +30,7 @@ from benchmarks.report import Panel, Section, paragraphs
 
 SECTIONS: dict[str, Callable[[bool], Section]] = {
     module.__name__.rpartition(".")[2]: module.measure
-    for module in (accuracy, coverage, peeking, speed, family, scaling, memory, overhead, gradients, cuda)
+    for module in (accuracy, coverage, peeking, gate, speed, family, scaling, memory, overhead, gradients, cuda)
 }
 OUTPUTS = Path(__file__).parents[1] / "outputs"
 

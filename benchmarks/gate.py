@@ -1,0 +1,51 @@
+"""How often ``torchdivergence gate`` decides, and how often wrongly, as a Markdown table.
+
+python -m benchmarks.gate
+"""
+
+import math
+
+import numpy as np
+
+from benchmarks.report import Section, paragraphs, table
+from torchdivergence._command.gate import Verdict, decide
+from torchdivergence._report.intervals import Intervals
+from torchdivergence._states.moments import Estimate
+
+CONFIDENCE = 0.95
+TEXTS = (8, 16, 64)
+MEANS = (0.8, 0.95, 1.0, 1.05, 1.25)
+TEXT_VARIATION = 0.5
+TEXT = """\
+Share of {:,} runs of the gate with `--confidence {:g}` that end with each decision. The mean divergence of a text is
+lognormal with a coefficient of variation of {}. The true mean is given in units of the threshold: "below" is wrong from
+1 on, and "above" is wrong up to 1."""
+
+
+def shares(runs: int, texts: int, true_mean: float) -> dict[Verdict, float]:
+    """The share of each decision, for a threshold of 1."""
+    generator, found = np.random.default_rng(0), dict.fromkeys(Verdict, 0)
+    variance = math.log1p(TEXT_VARIATION**2)
+    samples = true_mean * generator.lognormal(-variance / 2, math.sqrt(variance), (runs, texts))
+    intervals = Intervals(CONFIDENCE, texts, rows=0)
+    for sample in samples:
+        mean, error = float(sample.mean()), float(sample.std(ddof=1)) / math.sqrt(texts)
+        bounds = intervals.bounds(Estimate(mean, math.nan, error), "log")
+        found[decide(bounds, 1.0)] += 1
+    return {verdict: count / runs for verdict, count in found.items()}
+
+
+def measure(quick: bool) -> Section:
+    runs = 500 if quick else 100_000
+    lines = [
+        [f"{mean:g}", str(texts), *(f"{100 * share:.1f} %" for share in shares(runs, texts, mean).values())]
+        for mean in MEANS
+        for texts in TEXTS
+    ]
+    head = ["true mean / threshold", "texts", "below (exit 0)", "above (exit 1)", "undecided (exit 2)"]
+    text = TEXT.format(runs, CONFIDENCE, TEXT_VARIATION)
+    return Section("Decisions of the gate", paragraphs(text, table(head, lines)))
+
+
+if __name__ == "__main__":
+    print(measure(quick=False).body)

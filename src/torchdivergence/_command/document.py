@@ -1,0 +1,109 @@
+"""The result of a comparison as JSON, described by ``docs/schema/comparison-1.json``."""
+
+import math
+import platform
+from collections.abc import Iterable, Mapping
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+import torchdivergence
+from torchdivergence._command.evaluation import Evaluation
+from torchdivergence._command.setup import Setup
+from torchdivergence._report.comparison import PairedComparison
+from torchdivergence._report.named_values import COUNTS, estimate_names
+from torchdivergence.report import DivergenceReport
+
+VERSION = 1
+_ERRORS = ("standard_error", "clustered_standard_error", "lower", "upper")
+_IN_NATS = ("kl_", "log_perplexity_ratio")
+
+
+def versions() -> dict[str, str]:
+    """Of what computes."""
+    found = {"torchdivergence": torchdivergence.__version__, "python": platform.python_version()}
+    for package in ("torch", "torchmetrics", "transformers"):
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def document(setup: Setup, evaluations: Iterable[Evaluation], confidence: float) -> dict[str, Any]:
+    """All that was found, but for paired comparisons."""
+    return {
+        "schema": "torchdivergence/comparison",
+        "version": VERSION,
+        "direction": "KL(p‖q): p is the reference, q the candidate",
+        "versions": versions(),
+        "confidence": confidence,
+        "tokens": tokens(setup),
+        "reference": {"name": setup.name, "dtype": setup.reference.dtype},
+        "candidates": [_candidate(evaluation) for evaluation in evaluations],
+    }
+
+
+def tokens(setup: Setup) -> dict[str, Any]:
+    """Which tokens were compared."""
+    sequences, length = setup.text.tokens.shape
+    return {
+        "text": setup.text.name,
+        "sha256": setup.text.sha256(),
+        "sequences": sequences,
+        "length": length,
+        "scored_from": setup.text.scored_from,
+    }
+
+
+def _candidate(evaluation: Evaluation) -> dict[str, Any]:
+    values = evaluation.report.to_dict()
+    return {
+        "name": evaluation.name,
+        "dtype": evaluation.dtype,
+        "logits_dtype": evaluation.logits_dtype,
+        "complete": evaluation.complete,
+        "counts": {name: int(values[name]) for name in COUNTS},
+        "values": structured(evaluation.report),
+    }
+
+
+def structured(report: DivergenceReport) -> dict[str, dict[str, Any]]:
+    """Each value with its unit, and with its errors and interval, or with whether it is rough."""
+    values, rough, found = report.to_dict(), set(report.rough_values()), dict[str, dict[str, Any]]()
+    belonging = {name for value in values for name in _names(value)[1:]}
+    for name, value in values.items():
+        if name in COUNTS or name in belonging:
+            continue
+        entry: dict[str, Any] = {"value": finite(value), "unit": "nats" if name.startswith(_IN_NATS) else "1"}
+        if set(_names(name)) <= set(values):
+            entry |= {key: finite(values[long]) for key, long in zip(_ERRORS, _names(name)[1:], strict=True)}
+        elif name in rough:
+            entry["rough"] = True
+        found[name] = entry
+    return found
+
+
+def _names(value: str) -> list[str]:
+    return estimate_names(value, "kl_" if value == "kl_mean" else None)
+
+
+def finite(value: float) -> float | str:
+    """The number, or its name if it is not finite: JSON has no such numbers."""
+    return value if math.isfinite(value) else str(value)
+
+
+def comparison(pair: PairedComparison) -> dict[str, Any]:
+    """A paired comparison."""
+    return {name: finite(x) if isinstance(x, float) else x for name, x in pair.to_dict().items()}
+
+
+def metadata(setup: Setup, evaluation: Evaluation) -> Mapping[str, str]:
+    """What a saved report says about itself."""
+    about = tokens(setup)
+    return {
+        "reference": setup.name,
+        "candidate": evaluation.name,
+        "complete": str(evaluation.complete).lower(),
+        **{f"tokens_{key}": str(value) for key, value in about.items()},
+        **{f"version_{key}": value for key, value in versions().items()},
+    }

@@ -1,0 +1,18 @@
+"""Errors that the command prints in one line, and modules that only the command needs."""
+
+from importlib import import_module
+from typing import Any
+
+
+class CommandError(Exception):
+    """The command cannot run. Its text is all that the user sees."""
+
+
+def require(module: str) -> Any:
+    """Import a module that the extra "compare" installs."""
+    try:
+        return import_module(module)
+    except ModuleNotFoundError as error:
+        raise CommandError(
+            f"this needs the package {error.name}, which is not installed: pip install 'torchdivergence[compare]'."
+        ) from None

