@@ -32,7 +32,7 @@ def tied() -> tuple[Tensor, Tensor, Tensor]:
     generator = torch.Generator().manual_seed(2)
     p = torch.zeros(TEXTS, TOKENS, 4)
     q = torch.randint(0, 2, p.shape, generator=generator).float()
-    q[torch.rand(TEXTS, TOKENS, generator=generator) < 0.02, 1] = -math.inf
+    q[..., 1].masked_fill_(torch.rand(TEXTS, TOKENS, generator=generator) < 0.02, -math.inf)
     return p, q, torch.randint(0, 4, (TEXTS, TOKENS), generator=generator)
 
 

@@ -64,7 +64,11 @@ class StudentTest:
         return two_sided_tail(abs(t), n - 1)
 
     def needed(self, n: float) -> float:
-        """The margin, and as many standard errors more as give the power."""
+        """The margin, and as many standard errors more as give the power.
+
+        From eight sequences on, and for a power of 0.8 or 0.9, this is within 0.005 of the power by the noncentral t
+        distribution. For other powers it is too large rather than too small.
+        """
         return self.margin(n) + quantile(self._power, n - 1)
 
 
