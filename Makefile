@@ -37,7 +37,7 @@ sanitize: $(READY)
 	TORCHDIVERGENCE_SANITIZE=1 CC=gcc $(BIN)/python setup.py --quiet build --build-base build/sanitized-objects --build-lib build/sanitized
 	LD_PRELOAD="$$(gcc -print-file-name=libasan.so) $$(gcc -print-file-name=libstdc++.so)" ASAN_OPTIONS=detect_leaks=0 \
 	UBSAN_OPTIONS=print_stacktrace=1 PYTHONPATH=build/sanitized $(BIN)/python -m pytest --numprocesses=0 \
-	-k "not without_native" tests/rows/test_native.py tests/rows/test_extension.py tests/states $(ARGS)
+	-k "not without_native" tests/rows/test_native.py tests/rows/test_extension.py tests/rows/test_tokens.py tests/states $(ARGS)
 
 lint: $(BUILT)
 	PATH="$(abspath $(BIN)):$$PATH" pre-commit run --all-files

@@ -109,9 +109,9 @@ static int add_layout(PyObject *module) {
     static const char *const terms[] = {TERMS(NAME)}, *const columns[] = {TOKEN_COLUMNS(NAME)};
 #undef NAME
     PyObject *layout = Py_BuildValue(
-        "{s:i,s:i,s:i,s:i,s:(iiii),s:(ii),s:N,s:N,s:i,s:i,s:N}", "interface", INTERFACE, "limb_bits", LIMB_BITS, "limbs",
+        "{s:i,s:i,s:i,s:i,s:(iiii),s:(ii),s:i,s:N,s:N,s:i,s:i,s:N}", "interface", INTERFACE, "limb_bits", LIMB_BITS, "limbs",
         LIMBS, "width", WIDTH, "octaves", MIN_OCTAVE, FINE_OCTAVE, COARSE_OCTAVE, MAX_OCTAVE, "bin_bits", COARSE_BITS,
-        FINE_BITS, "dtypes", new_dtypes(), "columns", new_names(columns, TOKEN_COLUMN_COUNT), "max_dims", MAX_DIMS,
+        FINE_BITS, "bins", BINS, "dtypes", new_dtypes(), "columns", new_names(columns, TOKEN_COLUMN_COUNT), "max_dims", MAX_DIMS,
         "max_terms", MAX_TERMS, "terms", new_names(terms, TERM_COUNT)
     );
     int failed = PyModule_AddObjectRef(module, "LAYOUT", layout); /* passes on the exception of a missing layout */

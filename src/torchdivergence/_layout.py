@@ -16,6 +16,10 @@ OCTAVES = (-167, -40, 8, 136)
 COARSE_BITS, FINE_BITS = 5, 9
 """Bits of the mantissa that choose the bin: an octave has 32 coarse bins or 512 fine ones."""
 
+_COARSE_OCTAVES, _FINE_OCTAVES = OCTAVES[1] - OCTAVES[0] + OCTAVES[3] - OCTAVES[2], OCTAVES[2] - OCTAVES[1]
+BINS = (_COARSE_OCTAVES << COARSE_BITS) + (_FINE_OCTAVES << FINE_BITS) + 4
+"""Bins of non-negative numbers. Four are for zero, infinity, and numbers outside the octaves."""
+
 TARGET_COLUMNS = ("loss_p", "loss_q", "log_ratio", "delta_p", "delta_p_squared")
 """Of the target t: -log p_t, -log q_t, log(p_t / q_t), q_t - p_t and its square."""
 CORRECTNESS_COLUMNS = (
@@ -34,6 +38,7 @@ EXPECTED = {
     "width": WIDTH,
     "octaves": OCTAVES,
     "bin_bits": (COARSE_BITS, FINE_BITS),
+    "bins": BINS,
     "dtypes": DTYPE_CODES,
     "columns": (*TARGET_COLUMNS, *CORRECTNESS_COLUMNS),
 }

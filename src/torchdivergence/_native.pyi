@@ -18,6 +18,8 @@ class _Layout(TypedDict):
     """Powers of two between which a histogram has coarse, fine and again coarse bins."""
     bin_bits: tuple[int, int]
     """Bits of the mantissa that choose a coarse and a fine bin."""
+    bins: int
+    """Number of bins of non-negative numbers."""
     dtypes: dict[str, int]
     """Code of each dtype."""
     columns: tuple[str, ...]

@@ -39,6 +39,18 @@ def test_the_repr_is_short_and_an_unknown_value_raises_with_the_known_ones() -> 
         report["kl_p98"]
 
 
+def test_the_table_has_the_default_quantiles_in_descending_order() -> None:
+    report = DivergenceReport()
+    report.update(*texts())
+    sections = str(report).split("Δp of the target token")
+    expected = ["99.9 %", "99 %", "95 %", "90 %", "75 %", "median", "25 %", "10 %", "5 %", "1 %", "0.1 %"]
+    for section in sections:
+        names = [
+            " ".join(line.split()[:2]) if "%" in line else line.split()[0] for line in section.splitlines() if line
+        ]
+        assert [name for name in names if name in expected] == expected
+
+
 def marked(report: DivergenceReport) -> list[str]:
     """The lines of the table that are marked as rough."""
     return [" ".join(line.split()[:-2]) for line in str(report).splitlines() if line.endswith("rough")]

@@ -109,6 +109,7 @@ WRONG: dict[str, Any] = {
     "width": 83,
     "octaves": (-167, -40, 8, 137),
     "bin_bits": (5, 8),
+    "bins": 32768,
     "columns": ("loss_p",),
     "dtypes": {"float64": 1, "float32": 0},
 }

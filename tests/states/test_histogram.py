@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from tests.support.backends import use_backend
-from torchdivergence._states.bins import BINS, bin_of, edges
+from torchdivergence._layout import BINS
+from torchdivergence._states.bins import bin_of, edges
 from torchdivergence._states.histogram import Distribution, Histogram
 from torchdivergence._states.part import DIVERGENCE, RowBatch
 

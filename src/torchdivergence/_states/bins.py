@@ -20,7 +20,7 @@ from functools import cache
 import torch
 from torch import Tensor
 
-from torchdivergence._layout import COARSE_BITS, FINE_BITS, OCTAVES
+from torchdivergence._layout import BINS, COARSE_BITS, FINE_BITS, OCTAVES
 
 _MANTISSA_BITS, _BIAS = 52, 1023  # of a float64
 _COARSE_SHIFT, _FINE_SHIFT = _MANTISSA_BITS - COARSE_BITS, _MANTISSA_BITS - FINE_BITS
@@ -30,9 +30,6 @@ _INF = 0x7FF << _MANTISSA_BITS
 _START, _LOW, _HIGH, _LAST = ((_BIAS + octave) << COARSE_BITS for octave in OCTAVES)
 _FIRST = _START - 1
 _FINE_BINS = _RATIO * (_HIGH - _LOW)
-
-BINS = 1 + (_LOW - _FIRST) + _FINE_BINS + (_LAST + 1 - _HIGH) + 1
-"""Number of bins."""
 
 
 def bin_of(bits: Tensor) -> Tensor:

@@ -11,7 +11,8 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from torchdivergence._states.bins import BINS, bin_of, edges
+from torchdivergence._layout import BINS
+from torchdivergence._states.bins import bin_of, edges
 from torchdivergence._states.kernels import kernels_for
 from torchdivergence._states.part import Part, RowBatch
 
