@@ -99,8 +99,8 @@ class DivergenceStatistics(DictMetric):
         lower: 0.0867
         upper: 0.0936
         min: 0.0138
-        median: 0.0784
-        p99: 0.2608
+        median: 0.0786
+        p99: 0.2615
         max: 0.3139
         rows: 800.0000
         infinite: 0.0000
