@@ -63,7 +63,7 @@ def _finish(done: list[Evaluation], setup: Setup, options: argparse.Namespace) -
         return
     reports = {evaluation.name: evaluation.report for evaluation in done}
     print("\nSide by side; ± is the standard error clustered by sequence\n")
-    print(f"{tables.side_by_side(reports)}\n{tables.noise_floor(reports)}", flush=True)
+    print(f"{tables.side_by_side(reports)}{tables.noise_floor(reports)}", flush=True)
     pairs = _paired(done)
     for comparison in pairs:
         print(f"{tables.underlined(' and '.join(comparison.labels))}\n{comparison}", flush=True)
