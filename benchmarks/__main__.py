@@ -22,6 +22,7 @@ from benchmarks import (
     machine_load,
     memory,
     overhead,
+    peeking,
     scaling,
     speed,
 )
@@ -29,7 +30,7 @@ from benchmarks.report import Panel, Section, paragraphs
 
 SECTIONS: dict[str, Callable[[bool], Section]] = {
     module.__name__.rpartition(".")[2]: module.measure
-    for module in (accuracy, coverage, gate, speed, family, scaling, memory, overhead, gradients, cuda)
+    for module in (accuracy, coverage, gate, peeking, speed, family, scaling, memory, overhead, gradients, cuda)
 }
 OUTPUTS = Path(__file__).parents[1] / "outputs"
 

@@ -35,7 +35,7 @@ class Sample(NamedTuple):
     effective_texts: float
 
 
-def _lognormal(generator: np.random.Generator, variation: float, size: int) -> npt.NDArray[np.float64]:
+def lognormal(generator: np.random.Generator, variation: float, size: int | tuple[int, ...]) -> npt.NDArray[np.float64]:
     """Numbers with mean 1 and a coefficient of variation."""
     variance = math.log1p(variation**2)
     return generator.lognormal(-variance / 2, math.sqrt(variance), size)
@@ -43,9 +43,9 @@ def _lognormal(generator: np.random.Generator, variation: float, size: int) -> n
 
 def draw(generator: np.random.Generator, texts: int, length_variation: float) -> Sample:
     """The mean divergence over the tokens of some texts, with its clustered standard error."""
-    lengths = np.ceil(TOKENS * _lognormal(generator, length_variation, texts))
+    lengths = np.ceil(TOKENS * lognormal(generator, length_variation, texts))
     shape = 1 / TOKEN_VARIATION**2  # the sum of gamma variables is one, too
-    sums = _lognormal(generator, TEXT_VARIATION, texts) * generator.gamma(lengths * shape) / shape
+    sums = lognormal(generator, TEXT_VARIATION, texts) * generator.gamma(lengths * shape) / shape
     total, mean = lengths.sum(), sums.sum() / lengths.sum()
     error = math.sqrt(texts / (texts - 1) * np.square(sums - mean * lengths).sum()) / total
     return Sample(Estimate(mean, math.nan, error), texts, total**2 / np.square(lengths).sum())

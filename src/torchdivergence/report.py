@@ -72,8 +72,8 @@ class DivergenceReport(SavedMetric):
     Shapes:
         ``update(p, q, target=None, weights=None, keys=None)``: p and q ``[*batch, classes]``, target and weights
         ``[*batch]``. The items of the first batch dimension are the sequences, texts for ``[texts, tokens, classes]``,
-        and keys are one integer for each. A target is the
-        index of the next token. A row of weight zero is ignored; weights broadcast.
+        and keys are one integer for each. A target is the index of the next token. A row of weight zero is ignored;
+        weights broadcast.
 
     Returns:
         A dict of float64 numbers from ``compute``.

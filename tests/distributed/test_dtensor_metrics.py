@@ -34,7 +34,7 @@ def make(name: str) -> Any:
         "metric": lambda: KLDivergence(log_prob=True),
         "batchmean": lambda: KLDivergence(log_prob=True, reduction="batchmean"),
         "statistics": lambda: DivergenceStatistics(KLDivergence(log_prob=True)),
-        "report": lambda: DivergenceReport(top_k=(1, 2)),
+        "report": lambda: DivergenceReport(top_k=(1, 2), keep_sequences=True, worst=4),
         "collection": lambda: DivergenceCollection([KLDivergence(log_prob=True)]),
     }[name]()
 
@@ -59,7 +59,11 @@ def evaluate(name: str, placements: list[str], weighted: bool) -> Tensor:
 
 def values(metric: Any) -> Tensor:
     found = metric.compute()
-    return torch.stack(list(found.values())) if isinstance(found, dict) else found.reshape(1)
+    numbers = list(found.values()) if isinstance(found, dict) else [found]
+    if isinstance(metric, DivergenceReport):
+        kept = metric.sequence_sums()
+        numbers += [torch.tensor(metric.worst()).double(), kept.keys.double(), kept.weights, *kept.sums.values()]
+    return torch.cat([x.flatten() for x in numbers])
 
 
 @pytest.mark.parametrize("case", PLACEMENTS)

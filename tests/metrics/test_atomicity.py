@@ -101,7 +101,7 @@ def test_merge_state_refuses_other_objects_and_changes_nothing(incoming: Any) ->
 
 # Interrupts at every line
 
-STRIDES = {"statistics": 47, "report": 211}
+STRIDES = {"statistics": 47, "report": 211, "kept": 501}
 """For these, which take long, only every n-th line."""
 
 P, Q, MORE = (torch.randn(3, 5, generator=torch.Generator().manual_seed(seed)) for seed in range(3))
@@ -110,6 +110,7 @@ METRICS: dict[str, Callable[[], Any]] = {
     "rows": lambda: KLDivergence(log_prob=True, reduction="none"),
     "statistics": lambda: DivergenceStatistics(KLDivergence(log_prob=True), quantiles=[0.5]),
     "report": lambda: DivergenceReport(quantiles=[0.5]),
+    "kept": lambda: DivergenceReport(quantiles=[0.5], keep_sequences=True, worst=2),
     "collection": lambda: DivergenceCollection(
         [KLDivergence(log_prob=True), TotalVariationDistance(log_prob=True), CrossEntropy(log_prob=True)]
     ),
@@ -173,12 +174,13 @@ def flat(values: Any) -> list[Tensor]:
 def prepared(name: str, step: str) -> tuple[Any, Callable[[], Any]]:
     """A metric with one batch, and the step to take."""
     metric, other = METRICS[name](), METRICS[name]()
-    metric.update(P, Q)
+    keys = {"keys": torch.arange(3)} if name == "kept" else {}
+    metric.update(P, Q, **keys)
     metric.compute()
     if step == "merge_state":
-        other.update(P, MORE)
+        other.update(P, MORE, **keys)
         return metric, lambda: metric.merge_state(other)
-    return metric, lambda: getattr(metric, step)(P, MORE)
+    return metric, lambda: getattr(metric, step)(P, MORE, **keys)
 
 
 @pytest.mark.parametrize(("name", "step"), STEPS)

@@ -86,24 +86,32 @@ def test_compute_before_update_is_nan_with_the_warning_of_torchmetrics(reduction
         assert KLDivergence(reduction=reduction).compute().isnan()
 
 
-MAKE: list[Callable[[], Any]] = [KLDivergence, lambda: KLDivergence(reduction="none"), lambda: DivergenceReport(False)]
+MAKE: dict[str, Callable[[], Any]] = {
+    "sum": KLDivergence,
+    "rows": lambda: KLDivergence(reduction="none"),
+    "report": lambda: DivergenceReport(False),
+    "kept": lambda: DivergenceReport(False, keep_sequences=True, worst=2),
+}
+KEYS = {"keys": torch.arange(5)}
 
 
-@pytest.mark.parametrize("make", MAKE, ids=["sum", "rows", "report"])
+@pytest.mark.parametrize("name", MAKE)
 @pytest.mark.parametrize("build", ["meta", "cpu"])
 @pytest.mark.parametrize("held", [True, False], ids=["in a module", "alone"])
-def test_a_metric_without_values_begins_empty(make: Callable[[], Any], build: str, held: bool) -> None:
-    p, q = pair()
+def test_a_metric_without_values_begins_empty(name: str, build: str, held: bool) -> None:
+    (p, q), make, keys = pair(), MAKE[name], KEYS if name == "kept" else {}
     with torch.device(build):
         metric = make()
     if build == "cpu":
-        metric.update(p, q)
+        metric.update(p, q, **keys)
     (torch.nn.ModuleList([metric]) if held else metric).to_empty(device="cpu")
     expected = make()
-    expected.update(p, q)
+    expected.update(p, q, **keys)
     for _ in range(2):
-        metric.update(p, q)
+        metric.update(p, q, **keys)
         assert str(metric.compute()) == str(expected.compute())
+        if name == "kept":
+            assert len(metric.sequence_sums().keys) == len(metric.worst()) + 3 == 5
         metric.reset()
 
 

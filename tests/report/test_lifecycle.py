@@ -10,7 +10,16 @@ from torchmetrics import MetricCollection
 from torchmetrics.utilities.exceptions import TorchMetricsUserError
 
 from tests.support.helpers import COPIES
-from tests.support.reports import MAKE, ROUNDING, after_texts, arguments, short_texts, spread_pair, statistics
+from tests.support.reports import (
+    MAKE,
+    ROUNDING,
+    after_texts,
+    all_values,
+    arguments,
+    short_texts,
+    spread_pair,
+    statistics,
+)
 from torchdivergence import (
     ChiSquaredDivergence,
     DivergenceCollection,
@@ -29,7 +38,7 @@ def reloaded(metric: Any) -> Any:
     file = io.BytesIO()
     torch.save(metric.state_dict(), file)
     file.seek(0)
-    again = MAKE["report" if isinstance(metric, DivergenceReport) else "statistics"]()
+    again: Any = DivergenceReport(**metric.settings) if isinstance(metric, DivergenceReport) else statistics()
     again.persistent(True)
     again.load_state_dict(torch.load(file))
     return again
@@ -43,13 +52,13 @@ ALL_COPIES = COPIES | {"state_dict": reloaded}
 def test_a_copied_report_accumulates_independently(name: str, duplicate: Callable[[Any], Any]) -> None:
     p, q, target = short_texts()
     metric = after_texts(name, (p[:3], q[:3], target[:3]))
-    before = metric.to_dict()
+    before = all_values(metric)
     other = duplicate(metric)
-    assert other.to_dict() == before
+    assert all_values(other) == before
     other.update(*arguments(name, (p[3:], q[3:], target[3:])))
-    whole = after_texts(name, (p, q, target)).to_dict()
-    assert other.to_dict() == whole
-    assert metric.to_dict() == before
+    whole = all_values(after_texts(name, (p, q, target)))
+    assert all_values(other) == whole
+    assert all_values(metric) == before
     key = next(iter(whole))
     assert other[key].compute().item() == whole[key]
     assert metric[key].compute().item() == before[key]
@@ -58,13 +67,13 @@ def test_a_copied_report_accumulates_independently(name: str, duplicate: Callabl
 @pytest.mark.parametrize("name", MAKE)
 def test_a_report_keeps_its_state_in_casts_and_starts_empty_after_a_reset(name: str) -> None:
     metric = after_texts(name, short_texts())
-    before = metric.to_dict()
+    before = all_values(metric)
     torch.nn.ModuleDict({"metric": metric}).to(torch.bfloat16)
     metric._computed = None
-    assert metric.to_dict() == before
+    assert all_values(metric) == before
     metric[next(iter(before))].reset()
     metric.update(*arguments(name, short_texts()))
-    assert metric.to_dict() == before
+    assert all_values(metric) == before
 
 
 def test_a_value_of_a_report_is_read_only() -> None:

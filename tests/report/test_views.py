@@ -82,7 +82,7 @@ class Holder(torch.nn.Module):
         lambda: KLDivergence(),
         lambda: JensenShannonDivergence(reduction="none"),
         lambda: DivergenceStatistics(KLDivergence()),
-        lambda: DivergenceReport(top_k=(1, 3)),
+        lambda: DivergenceReport(top_k=(1, 3), keep_sequences=True, worst=4),
         lambda: DivergenceCollection([KLDivergence(), TotalVariationDistance()]),
     ],
 )

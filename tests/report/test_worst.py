@@ -32,7 +32,7 @@ def tied() -> tuple[Tensor, Tensor, Tensor]:
     generator = torch.Generator().manual_seed(2)
     p = torch.zeros(TEXTS, TOKENS, 4)
     q = torch.randint(0, 2, p.shape, generator=generator).float()
-    q[torch.rand(TEXTS, TOKENS, generator=generator) < 0.02, 1] = -math.inf
+    q[..., 1].masked_fill_(torch.rand(TEXTS, TOKENS, generator=generator) < 0.02, -math.inf)
     return p, q, torch.randint(0, 4, (TEXTS, TOKENS), generator=generator)
 
 
@@ -61,6 +61,16 @@ def test_infinite_rows_come_first_and_equal_rows_in_the_order_of_keys_and_positi
         assert (-before.divergence, before.key, before.position) < (-after.divergence, after.key, after.position)
     for same_key in (True, False):  # there are such ties
         assert any(a.divergence == b.divergence and (a.key == b.key) == same_key for a, b in pairs)
+
+
+def test_rows_of_equal_keys_have_an_order_too() -> None:
+    p, q, target = tied()
+    same, ones = torch.full((TEXTS,), 3), torch.ones(TEXTS, 1)
+    first, second = (
+        kept_report(p, q, target, ones, same, batches=batches, worst=50) for batches in ([[1], [0]], [[0, 1]])
+    )
+    assert first.worst() == second.worst()
+    assert list(first.worst()) == sorted(first.worst(), key=lambda row: (-row.divergence, *row[1:]))
 
 
 def test_ignored_and_invalid_rows_are_not_among_the_worst() -> None:

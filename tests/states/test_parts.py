@@ -16,6 +16,8 @@ from torchdivergence._states.moments import Moments
 from torchdivergence._states.part import DIVERGENCE, InvalidCount, NamedParts, Part, RowBatch
 from torchdivergence._states.profile import Profile
 from torchdivergence._states.row_totals import RowTotals
+from torchdivergence._states.sequences import PartsAndRecords, SequenceRecords
+from torchdivergence._states.worst import WorstRows
 
 PARTS: dict[str, Part[Any]] = {
     "totals": RowTotals(),
@@ -24,6 +26,7 @@ PARTS: dict[str, Part[Any]] = {
     "signed histogram": Histogram("other", signed=True),
     "contingency table": ContingencyTable(DIVERGENCE, "other"),
     "profile": Profile(DIVERGENCE),
+    "worst": WorstRows(DIVERGENCE, 9),
     "invalid": InvalidCount(),
 }
 PARTS["named"] = NamedParts(dict(PARTS))
@@ -37,7 +40,8 @@ def batch(seed: int, weighted: bool = True) -> RowBatch:
     values[0, :4] = torch.tensor([0.0, 5e-324, math.inf, math.nan], dtype=torch.float64)
     other = torch.randn(5, 7, generator=generator, dtype=torch.float64)
     weights = torch.rand(5, 7, generator=generator, dtype=torch.float64) * (values.nan_to_num() > 1e-300)
-    return RowBatch({DIVERGENCE: values, "other": other}, weights if weighted else None, 5)
+    keys, target = torch.arange(5) * 3 + seed, torch.randint(0, 9, (5, 7), generator=generator)
+    return RowBatch({DIVERGENCE: values, "other": other}, weights if weighted else None, 5, keys, target)
 
 
 def state_of(part: Part[Any], *batches: RowBatch) -> Tensor:
@@ -72,6 +76,38 @@ def test_every_backend_writes_the_same_integers(name: str, weighted: bool) -> No
     with use_backend("reference"):
         expected = state_of(part, *rows)
     assert torch.equal(state_of(part, *rows), expected)
+
+
+@pytest.mark.parametrize("weighted", [True, False])
+def test_a_state_with_records_grows_and_merges_into_that_of_all_rows(weighted: bool) -> None:
+    part = PartsAndRecords({"invalid": InvalidCount()}, SequenceRecords(["other", "missing", DIVERGENCE]))
+    a, b, c = (batch(seed, weighted) for seed in range(3))
+    assert part.fits(len(part.empty())) and not part.fits(len(part.empty()) + 4)
+    one, pair = part.extended(part.empty(), a), part.extended(part.extended(part.empty(), c), b)
+    assert part.fits(len(one)) and len(one) == 1 + 5 * 5
+    states = part.merge_all([one, part.empty(), pair]), part.extended(part.extended(one, b), c)
+    (first, *others), (second, *more) = (part.read(state)["sequences"] for state in states)
+    assert first.tolist() == second.tolist() == list(range(15))
+    assert (
+        part.read(states[0])["invalid"]
+        == part.read(states[1])["invalid"]
+        == sum(int(x.invalid_rows.sum()) for x in (a, b, c))
+    )
+    weights, sums = others
+    assert torch.equal(weights, more[0]) and list(sums) == list(more[1]) == ["other", DIVERGENCE]
+    for name, found in sums.items():
+        assert torch.equal(found, more[1][name])
+        expected = (
+            weighted_sums(x, name)[key] for key in first.tolist() for x in (a, b, c) if key in weighted_sums(x, name)
+        )
+        assert found.tolist() == pytest.approx(list(expected), rel=1e-12)
+
+
+def weighted_sums(rows: RowBatch, name: str) -> dict[int, float]:
+    """By key."""
+    assert rows.keys is not None
+    products = rows.columns[name].where(rows.valid_weights > 0, 0) * rows.valid_weights
+    return dict(zip(rows.keys.tolist(), products.sum(1).tolist(), strict=True))
 
 
 @pytest.mark.parametrize("weighted", [True, False])

@@ -50,13 +50,24 @@ def statistics(**settings: Any) -> DivergenceStatistics:
 
 MAKE: dict[str, Callable[..., Any]] = {
     "report": lambda **settings: DivergenceReport(top_k=[1, 2], **settings),
+    "kept": lambda **settings: DivergenceReport(keep_sequences=True, worst=5, **settings),
     "statistics": statistics,
 }
 
 
 def arguments(name: str, texts: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
     """What ``update`` of a report or of statistics takes."""
-    return texts if name == "report" else texts[:2]
+    return texts[:2] if name == "statistics" else texts
+
+
+def all_values(metric: Any) -> dict[str, Any]:
+    """All that a report or statistics returns, with the records of sequences and the worst rows."""
+    values: dict[str, Any] = metric.to_dict()
+    if isinstance(metric, DivergenceReport) and metric.keep_sequences:
+        keys, weights, sums = metric.sequence_sums()
+        values |= {"worst": list(metric.worst()), "keys": keys.tolist(), "weights": weights.tolist()}
+        values |= {f"sums of {name}": x.tolist() for name, x in sums.items()}
+    return values
 
 
 def after_texts(name: str, texts: tuple[Tensor, ...]) -> Any:

@@ -111,7 +111,7 @@ class PairedComparison:
             The figure and the axes.
         """
         rows = [
-            ForestRow(mean.label, x.difference, x.lower, x.upper, 100 if mean.percent else 1, x.verdict)
+            ForestRow(mean.label, x.difference, x.lower, x.upper, 100 if mean.percent else 1, x.verdict, mean.better)
             for mean, x in zip(self._means.values(), self.differences.values(), strict=True)
         ]
         return plot_forest(self.labels, rows, ax)

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Sequence
 from importlib import import_module
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -153,8 +153,9 @@ class ForestRow(NamedTuple):
     lower: float
     upper: float
     scale: float
-    """Numbers are drawn times this."""
-    verdict: str
+    """Factor of the printed numbers: 100 for a percentage."""
+    verdict: Literal["a", "b", "undecided"]
+    better: Literal["higher", "lower"]
 
 
 def plot_forest(labels: tuple[str, str], rows: Sequence[ForestRow], ax: Any = None) -> Any:

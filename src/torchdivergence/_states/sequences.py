@@ -67,9 +67,9 @@ def _listed(keys: list[int]) -> str:
 
 
 class SequenceRecords:
-    """A record of each sequence that has a row of positive weight.
+    """A record of each sequence. A column that a batch lacks is NaN.
 
-    A column that a batch lacks is NaN.
+    Sequences without a row of positive weight are dropped when the records are read: an update waits for no device.
     """
 
     def __init__(self, columns: Sequence[str]) -> None:
@@ -84,14 +84,14 @@ class SequenceRecords:
         columns = torch.stack([batch.columns.get(name, missing) for name in self.columns])
         sums, totals = cluster_sums(weighted(columns, weights), weights)
         numbers = torch.cat([totals[None], sums]) + 0.0  # no -0.0, which padding would turn into 0.0
-        records = torch.cat([batch.keys[None], numbers.view(torch.int64)]).T
-        return records[totals > 0].flatten()
+        return torch.cat([batch.keys[None], numbers.view(torch.int64)]).T.flatten()
 
     def read(self, records: Tensor) -> SequenceSums:
         """The records by key."""
         table = records.view(-1, self.size)
-        table = table[table[:, 0].argsort(stable=True)].T
-        keys, (weights, *sums) = table[0], table[1:].contiguous().view(torch.float64)
+        table = table[table[:, 1] > 0]  # the bits of a positive weight
+        keys, *columns = table[table[:, 0].argsort(stable=True)].T.contiguous()
+        weights, *sums = (column.view(torch.float64) for column in columns)
         known = {name: x for name, x in zip(self.columns, sums, strict=True) if not x.isnan().all()}
         return SequenceSums(keys, weights, known)
 
