@@ -129,6 +129,17 @@ def test_targets_and_top_tokens_are_never_merged() -> None:
     assert merged.isfinite().sum(-1)[0].tolist() == [1 + kept for kept in distinct]
 
 
+def test_a_class_at_the_floor_of_either_side_is_merged_in_both() -> None:
+    generator = torch.Generator().manual_seed(0)
+    p, q = torch.randn(2, 1, 50, 20, generator=generator, dtype=torch.float64).log_softmax(-1)
+    of_p, of_q = torch.zeros(2, 1, 50, 20, dtype=torch.bool)
+    of_p[..., 3], of_q[..., 7] = True, True
+    target = torch.zeros(1, 50, dtype=torch.long)
+    top = [torch.nn.functional.one_hot(side.argmax(-1), 20).bool() for side in (p, q)]
+    for merged in merge_floored(Rows(p, of_p), Rows(q, of_q), target):
+        assert torch.equal(merged[..., :-1].isneginf(), (of_p | of_q) & ~top[0] & ~top[1])
+
+
 def test_a_live_model_gives_the_merged_class_its_own_mass() -> None:
     logits = torch.randn(1, 5, 30, generator=torch.Generator().manual_seed(0))
     at_floor = torch.zeros(logits.shape, dtype=torch.bool)

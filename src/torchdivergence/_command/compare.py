@@ -26,9 +26,9 @@ def compare(options: argparse.Namespace) -> int:
     interrupted = False
     try:
         for name, make in setup.candidates.items():
-            pair = Pair(name, setup.reference, make(), setup.text)
             report = DivergenceReport(confidence=options.confidence, keep_sequences=True, worst=options.worst)
-            evaluation = evaluate(pair, report, options.batch)
+            # no name holds the candidate here, so it is released before the next one is made
+            evaluation = evaluate(Pair(name, setup.reference, make(), setup.text), report, options.batch)
             if evaluation.sequences:
                 done.append(evaluation)
                 _present(evaluation, setup, options)
