@@ -9,7 +9,7 @@ from torchdivergence._command.arguments import parse
 from torchdivergence._command.compare import compare
 from torchdivergence._command.document import versions
 from torchdivergence._command.errors import CommandError
-from torchdivergence._command.exit_codes import CANNOT_RUN, DONE, INTERRUPTED
+from torchdivergence._command.exit_codes import BROKEN_PIPE, CANNOT_RUN, DONE, INTERRUPTED
 from torchdivergence._command.gate import gate
 from torchdivergence._command.show import show
 
@@ -40,7 +40,8 @@ def main(given: list[str] | None = None) -> int:
         print("\nInterrupted; nothing was evaluated.", file=sys.stderr)
         return INTERRUPTED
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader, such as head, has gone
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else Python complains when it flushes at exit
+        return BROKEN_PIPE
     except Exception:
         traceback.print_exc()  # Python's own exit code would be 1, which means "above" for a gate
     return CANNOT_RUN

@@ -1,9 +1,12 @@
 """``torchdivergence compare`` and ``torchdivergence show``, from the arguments to the files."""
 
 import copy
+import gc
 import json
 import re
+import sys
 import tomllib
+import weakref
 from collections.abc import Callable
 from importlib.metadata import EntryPoint
 from pathlib import Path
@@ -123,14 +126,16 @@ def test_the_schema_refuses_another_document(run: Run, tmp_path: Path, change: C
     assert not jsonschema.Draft202012Validator(SCHEMA).is_valid(document)
 
 
-def test_the_worst_rows_are_shown_with_the_text_around_the_target(run: Run) -> None:
+def test_the_worst_rows_are_shown_with_the_text_around_the_target(run: Run, folder: Path) -> None:
+    tokenizer = AutoTokenizer.from_pretrained(folder)
     _, printed, _ = run("--round", "int4", "--worst", "2")
     rows = [line for line in printed.splitlines() if "sequence " in line and "[" in line]
     assert len(rows) == 2
     text = "The quick brown fox jumps over the lazy dog. " * 5
     for row in rows:
         place = 32 * (int(row.split("sequence ")[1].split(",")[0]) - 1) + int(row.split("token ")[1].split(",")[0]) - 1
-        around = row.split(": ", 1)[1]
+        around, target = row.split(": ", 1)[1], int(row.split("target ")[1].split(":")[0])
+        assert tokenizer.decode([target]) == text[place]
         assert f"[{text[place]}]" in around and around.replace("[", "").replace("]", "") in text
     assert "Largest" not in run("--round", "int4", "--worst", "0")[1]
 
@@ -221,6 +226,30 @@ def test_a_model_beside_a_file_sees_its_first_token_in_place_of_the_first(
     assert valid_json(tmp_path / "o.json")["candidates"][0]["values"]["kl_max"]["value"] < 1e-6
 
 
+def test_one_candidate_at_a_time_is_in_memory(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[weakref.ref[Any]] = []
+
+    def make(*arguments: Any) -> Any:
+        gc.collect()
+        assert not any(earlier() is not None for earlier in seen)
+        model = round_weights(*arguments)
+        seen.append(weakref.ref(model))
+        return model
+
+    monkeypatch.setattr(rounding, "round_weights", make)
+    assert run("--round", "int8", "int4", "int4/16")[0] == 0 and len(seen) == 3
+
+
+def test_files_need_no_other_package_and_models_say_which_extra_they_need(
+    run: Run, files: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for package in ("transformers", "gguf", "tqdm", "matplotlib", "huggingface_hub"):
+        monkeypatch.setitem(sys.modules, package, None)
+    assert run("--reference", files[0], "--candidate", files[1], short=False)[0] == 0
+    code, _, said = run("--round", "int8")
+    assert code == 3 and "needs the package transformers" in said and "torchdivergence[compare]" in said
+
+
 def test_ctrl_c_keeps_the_candidates_that_are_done(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
@@ -288,7 +317,9 @@ def test_what_cannot_run_is_said_in_one_line(
     places = {"folder": folder, "shifted": shifted, "base": files[0], "int8": files[1]}
     code, printed, said = run(*(argument.format(**places) for argument in arguments))
     assert code == 3 and not printed
-    assert message in said and said.startswith("torchdivergence compare: ") and said.count("\n") == 1
+    *notes, error = said.splitlines()
+    assert message in error and error.startswith("torchdivergence compare: ")
+    assert len(notes) == (case == "a model of the hub, offline")  # "Looking for ..."
 
 
 def changed_file(path: Path, change: str) -> Path:

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from tests.support.llama_cpp import EXPECTED, unpack, write_logits
+from tests.support.llama_cpp import EXPECTED, as_logits, printed_beside_ours, report_of, report_of_pair, write_logits
 from torchdivergence import DivergenceReport
 from torchdivergence._command.errors import CommandError
 from torchdivergence._command.floor import merge_floored
@@ -20,31 +20,11 @@ from torchdivergence._command.rows import Rows
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 PAIRS = sorted(EXPECTED["pairs"])
-QUANTILES = (0.001, 0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99, 0.999)
-Join = Callable[[Rows, Rows, Tensor], tuple[Tensor, Tensor]]
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("llama_cpp")
-
-
-def as_logits(p: Rows, q: Rows, _: Tensor) -> tuple[Tensor, Tensor]:
-    """Without regard for the floor."""
-    return p.logits, q.logits
-
-
-def report_of(p: LogitsFile, q: LogitsFile, join: Join) -> dict[str, float]:
-    report = DivergenceReport(quantiles=QUANTILES)
-    for chunk, tokens in enumerate(p.tokens):
-        target = tokens[None, p.scored_from + 1 :]
-        report.update(*join(p.read(chunk), q.read(chunk), target), target=target)
-    return report.to_dict()
-
-
-def report_of_pair(pair: str, folder: Path, join: Join) -> dict[str, float]:
-    p, q = (LogitsFile(unpack(EXPECTED["pairs"][pair][side], folder)) for side in ("reference", "candidate"))
-    return report_of(p, q, join)
 
 
 @pytest.mark.parametrize("pair", PAIRS)
@@ -54,18 +34,6 @@ def test_the_rows_of_a_file_taken_as_logits_have_the_values_of_the_definition(pa
         # quantiles come from a histogram whose bins have a relative width of 2**-8 at most
         quantile = re.search(r"_(p\d+(_\d)?|median)$", name)
         assert found[name] == pytest.approx(value, rel=2**-8 if quantile else 1e-9), name
-
-
-def printed_beside_ours(folder: Path) -> list[tuple[str, float, float, float]]:
-    """A printed line or its error, what is printed, ours, and half of the unit of the last printed digit."""
-    ours, lines = report_of_pair("narrow-Q4_0", folder, merge_floored), list[tuple[str, float, float, float]]()
-    for line, printed in EXPECTED["pairs"]["narrow-Q4_0"]["llama_cpp"].items():
-        value, error, factor = EXPECTED["lines"][line]
-        digit = 1e-6 if factor == 1 else 1e-2 if line.startswith("Cor") else 1e-3
-        lines.append((line, printed[0], factor * ours[value], digit / 2))
-        if error is not None:
-            lines.append((f"± {line}", printed[1], factor * ours[error], digit / 2))
-    return lines
 
 
 # Why a line may differ by more than its last digit, and by how much of it. The candidate's rows have 16 bits here, and
@@ -159,6 +127,17 @@ def test_targets_and_top_tokens_are_never_merged() -> None:
         assert torch.equal(merged.gather(-1, kept[..., None]), p.gather(-1, kept[..., None]))
     distinct = [len({*row.tolist()}) for row in torch.stack([target, p.argmax(-1), q.argmax(-1)], -1)[0]]
     assert merged.isfinite().sum(-1)[0].tolist() == [1 + kept for kept in distinct]
+
+
+def test_a_class_at_the_floor_of_either_side_is_merged_in_both() -> None:
+    generator = torch.Generator().manual_seed(0)
+    p, q = torch.randn(2, 1, 50, 20, generator=generator, dtype=torch.float64).log_softmax(-1)
+    of_p, of_q = torch.zeros(2, 1, 50, 20, dtype=torch.bool)
+    of_p[..., 3], of_q[..., 7] = True, True
+    target = torch.zeros(1, 50, dtype=torch.long)
+    top = [torch.nn.functional.one_hot(side.argmax(-1), 20).bool() for side in (p, q)]
+    for merged in merge_floored(Rows(p, of_p), Rows(q, of_q), target):
+        assert torch.equal(merged[..., :-1].isneginf(), (of_p | of_q) & ~top[0] & ~top[1])
 
 
 def test_a_live_model_gives_the_merged_class_its_own_mass() -> None:

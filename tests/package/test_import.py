@@ -15,6 +15,7 @@ def test_beyond_torchmetrics_an_import_loads_only_the_package_and_the_standard_l
 import torchmetrics
 before = set(sys.modules)
 import torchdivergence, torchdivergence.functional
+assert "torchdivergence._command" not in sys.modules
 print(*{name.partition(".")[0] for name in set(sys.modules) - before} - sys.stdlib_module_names)
 """,
         ROOT / "src",

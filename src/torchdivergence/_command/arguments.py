@@ -29,9 +29,9 @@ Decide whether the mean KL divergence is below a threshold, from its confidence 
 """
 _SHOW = "Print a saved report, or the paired comparison of two saved reports on the same tokens."
 _ROUND = """\
-candidates: the reference, rounded. logits: its logits in bfloat16 (the noise floor); bfloat16: all of it; int8, int4:
-the weights of linear layers, with one scale per row (int8) or per 32 weights (int4); int8/64, int4/64: with one scale
-per 64 weights
+the reference, rounded, as a candidate: logits (its logits in bfloat16, the noise floor), bfloat16 (all of it), int8 or
+int4 (the weights of its linear layers, with one scale per row for int8 and per 32 weights for int4), int8/64 or int4/64
+(with one scale per 64 weights)
 """
 
 

@@ -26,9 +26,9 @@ def compare(options: argparse.Namespace) -> int:
     interrupted = False
     try:
         for name, make in setup.candidates.items():
-            pair = Pair(name, setup.reference, make(), setup.text)
             report = DivergenceReport(confidence=options.confidence, keep_sequences=True, worst=options.worst)
-            evaluation = evaluate(pair, report, options.batch)
+            # no name holds the candidate here, so it is released before the next one is made
+            evaluation = evaluate(Pair(name, setup.reference, make(), setup.text), report, options.batch)
             if evaluation.sequences:
                 done.append(evaluation)
                 _present(evaluation, setup, options)
@@ -63,7 +63,7 @@ def _finish(done: list[Evaluation], setup: Setup, options: argparse.Namespace) -
         return
     reports = {evaluation.name: evaluation.report for evaluation in done}
     print("\nSide by side; ± is the standard error clustered by sequence\n")
-    print(f"{tables.side_by_side(reports)}\n{tables.noise_floor(reports)}", flush=True)
+    print(f"{tables.side_by_side(reports)}{tables.noise_floor(reports)}", flush=True)
     pairs = _paired(done)
     for comparison in pairs:
         print(f"{tables.underlined(' and '.join(comparison.labels))}\n{comparison}", flush=True)

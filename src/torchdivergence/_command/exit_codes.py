@@ -5,4 +5,6 @@ ABOVE = 1
 UNDECIDED = 2
 CANNOT_RUN = 3
 INTERRUPTED = 130
-"""As of a shell: 128 and the number of the signal."""
+"""As in a shell: 128 plus the number of the signal."""
+BROKEN_PIPE = 141
+"""The program that read the output has ended, as head does."""

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from torchdivergence._command.errors import CommandError, require
-from torchdivergence._command.progress import quiet
+from torchdivergence._command.progress import note, quiet
 from torchdivergence._command.texts import Text
 
 
@@ -24,6 +24,9 @@ def prepare_transformers(models: Iterable[str]) -> None:
     if quiet():
         os.environ.setdefault("TQDM_DISABLE", "1")  # tqdm reads it when it is imported
     require("transformers").utils.logging.set_verbosity_error()
+    if remote:
+        require("huggingface_hub").utils.logging.set_verbosity_error()
+        note(f"Looking for {', '.join(remote)} on the Hugging Face hub, or in its cache.")
     for name in remote:
         _load("AutoConfig", name)
 

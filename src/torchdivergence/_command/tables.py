@@ -53,13 +53,13 @@ def noise_floor(reports: Mapping[str, DivergenceReport]) -> str:
     if floor not in reports:
         return ""
     text = f"""
+
 "{floor}" is the noise floor: the reference compared with itself, with its logits rounded
 to bfloat16. This is the effect of rounding the output alone. Top tokens differ in this column only because of ties:
-rounding makes logits equal, and then the first one counts.
-"""
+rounding makes logits equal, and then the first one counts."""
     if whole in reports:
         part = reports[floor].to_dict()["kl_mean"] / reports[whole].to_dict()["kl_mean"]
-        text += f'It is about {part:.0%} of the mean KL of the model "{whole}".\n'
+        text += f'\nIt is about {part:.0%} of the mean KL of the model "{whole}".'
     return text
 
 
