@@ -31,17 +31,16 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_rows_of_a_file_taken_as_logits_have_the_values_of_the_definition(pair: str, folder: Path) -> None:
     found, expected = report_of_pair(pair, folder, as_logits), EXPECTED["pairs"][pair]["of_stored_rows"]
     for name, value in expected.items():
-        # quantiles come from a histogram whose bins have a relative width of 2**-8 at most
+        # quantiles come from a histogram
         quantile = re.search(r"_(p\d+(_\d)?|median)$", name)
-        assert found[name] == pytest.approx(value, rel=2**-8 if quantile else 1e-9), name
+        assert found[name] == pytest.approx(value, rel=2**-10 if quantile else 1e-9), name
 
 
 # Why a line may differ by more than its last digit, and by how much of it. The candidate's rows have 16 bits here, and
 # were float32 there.
 DIFFERENCES = (
     (r"PPL\(Q\)", 0.015),  # the losses of two targets are at the floor of the candidate's file
-    (r"\d%|Median", 2**-8),  # the width of a bin of the histogram
-    (r"M\w+imum", 2e-3),  # the rounding of single rows, and what the classes at the floor add to them
+    (r"\d%|Median|M\w+imum", 2e-3),  # the rounding of single rows, and the bins of the histogram
     (r"Mean|RMS|Same", 2e-5),  # the rounding, averaged over the rows
 )
 
