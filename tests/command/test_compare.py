@@ -86,6 +86,7 @@ def test_candidates_have_reports_one_table_one_plot_and_paired_comparisons(
     assert printed.count("3 pairs of sequences") == 2
     assert plot.read_bytes().startswith(b"\x89PNG") and f"Plot: {plot}" in said
     assert "candidate has no tokenizer" in said and "the first 256 count" in said
+    assert "%|" not in said  # there is no terminal, so there are no progress bars
 
 
 def test_the_json_has_the_values_of_the_report_in_the_form_of_the_schema(run: Run, tmp_path: Path) -> None:

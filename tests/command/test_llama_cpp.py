@@ -10,8 +10,17 @@ import pytest
 import torch
 from torch import Tensor
 
-from tests.support.llama_cpp import EXPECTED, as_logits, printed_beside_ours, report_of, report_of_pair, write_logits
+from tests.support.llama_cpp import (
+    EXPECTED,
+    as_logits,
+    printed_beside_ours,
+    report_of,
+    report_of_pair,
+    unpack,
+    write_logits,
+)
 from torchdivergence import DivergenceReport
+from torchdivergence.__main__ import main
 from torchdivergence._command.errors import CommandError
 from torchdivergence._command.floor import merge_floored
 from torchdivergence._command.llama_cpp import LogitsFile
@@ -51,6 +60,15 @@ def test_every_printed_line_has_our_value_up_to_16_bits_and_the_floor(folder: Pa
     for line, printed, ours, half_digit in lines:
         share = next(share for pattern, share in DIFFERENCES if re.search(pattern, line))
         assert abs(ours - printed) <= half_digit + share * abs(printed), (line, printed, ours)
+
+
+def test_the_command_says_how_many_targets_are_below_the_floor(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    p, q = (unpack(EXPECTED["pairs"]["narrow-Q4_0"][side], folder) for side in ("reference", "candidate"))
+    assert main(["compare", "--reference", str(p), "--candidate", str(q)]) == 0
+    printed, said = capsys.readouterr()
+    assert "248 rows in 8 sequences" in printed and "targets below the floor of a file: 2." in said
 
 
 VALUES = ("kl_mean", "kl_max", "perplexity_p", "perplexity_q", "delta_p_rms")

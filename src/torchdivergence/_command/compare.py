@@ -20,7 +20,8 @@ def compare(options: argparse.Namespace) -> int:
     outputs.check_outputs(options)
     setup = prepare(options)
     sequences, length = setup.text.tokens.shape
-    print(f"p is {Path(setup.name).name} ({setup.reference.dtype}), on {sequences} sequences of {length} tokens.")
+    size = f"{sequences:,} sequence{'s' * (sequences != 1)} of {length:,} tokens"
+    print(f"p is {Path(setup.name).name} ({setup.reference.dtype}), on {size}.")
     done: list[Evaluation] = []
     failure: CommandError | None = None
     interrupted = False

@@ -66,7 +66,7 @@ def evaluate(pair: Pair, report: DivergenceReport, batch_size: int) -> Evaluatio
     if not complete:
         note(f"\nInterrupted: {name} has {done} of {len(text.tokens)} sequences.")
     if floored:
-        note(f"{name}: {floored:,} targets are below the floor of a file: their loss is at least what is counted.")
+        note(f"{name}: targets below the floor of a file: {floored:,}. Their loss is at least what is counted.")
     return Evaluation(name, report, candidate.dtype, dtype, done, complete)
 
 

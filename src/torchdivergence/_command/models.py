@@ -2,7 +2,9 @@
 
 import os
 from collections.abc import Iterable
+from contextlib import nullcontext, redirect_stderr
 from importlib.util import find_spec
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +23,6 @@ def prepare_transformers(models: Iterable[str]) -> None:
             raise CommandError(f"there is no file or folder {name}.")
     if not remote:
         os.environ.setdefault("HF_HUB_OFFLINE", "1")
-    if quiet():
-        os.environ.setdefault("TQDM_DISABLE", "1")  # tqdm reads it when it is imported
     require("transformers").utils.logging.set_verbosity_error()
     if remote:
         require("huggingface_hub").utils.logging.set_verbosity_error()
@@ -41,8 +41,10 @@ def _load(auto: str, name: str, **settings: Any) -> Any:
     if path.suffix == ".gguf":
         require("gguf")
         place, settings = str(path.parent), {**settings, "gguf_file": path.name}
+    loader = getattr(require("transformers"), auto)
     try:
-        return getattr(require("transformers"), auto).from_pretrained(place, **settings)
+        with redirect_stderr(StringIO()) if quiet() else nullcontext():  # transformers draws progress bars
+            return loader.from_pretrained(place, **settings)
     except (OSError, ValueError, KeyError, ImportError) as error:
         kind = "tokenizer" if auto == "AutoTokenizer" else "model"
         where = (
