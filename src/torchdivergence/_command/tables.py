@@ -16,6 +16,7 @@ LINES = (
     ("KL 99 %", "kl_p99", None, 1),
     ("KL maximum", "kl_max", None, 1),
     ("same top token, %", "top_1_agreement", "top_1_agreement_clustered_standard_error", 100),
+    ("expected acceptance, %", "expected_acceptance", "expected_acceptance_clustered_standard_error", 100),
     ("perplexity of q", "perplexity_q", "perplexity_q_clustered_standard_error", 1),
     ("ln(perplexity q / p)", "log_perplexity_ratio", "log_perplexity_ratio_clustered_standard_error", 1),
     ("Δp, root mean square, %", "delta_p_rms", "delta_p_rms_clustered_standard_error", 100),
