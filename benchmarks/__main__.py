@@ -21,6 +21,7 @@ from benchmarks import (
     machine_load,
     memory,
     overhead,
+    roofline,
     scaling,
     speed,
 )
@@ -28,7 +29,7 @@ from benchmarks.report import Panel, Section, paragraphs
 
 SECTIONS: dict[str, Callable[[bool], Section]] = {
     module.__name__.rpartition(".")[2]: module.measure
-    for module in (accuracy, coverage, speed, family, scaling, memory, overhead, gradients, cuda)
+    for module in (accuracy, coverage, speed, family, scaling, memory, overhead, gradients, cuda, roofline)
 }
 OUTPUTS = Path(__file__).parents[1] / "outputs"
 
