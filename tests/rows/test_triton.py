@@ -1,5 +1,6 @@
 """The Triton kernels, against the definitions. Without a GPU they are interpreted, with its arithmetic emulated."""
 
+import math
 from collections.abc import Iterator, Sequence
 from math import inf, nan
 
@@ -96,6 +97,21 @@ def test_rows_of_few_classes_are_accurate(classes: int, spread: float) -> None:
 @pytest.mark.parametrize(("classes", "spread"), [(LONG, 30.0), (3000, 5.0)])
 def test_rows_of_many_classes_are_accurate(classes: int, spread: float) -> None:
     assert_accurate(*rows(1, classes, spread))
+
+
+def test_a_row_whose_first_classes_are_not_like_the_others_is_accurate() -> None:
+    p, q = near((1, LONG), 1.0, 0.5)
+    q += 0.3
+    p[:, -9], q[:, -9] = 25.0, 25.0  # nearly all the mass, and the smallest difference
+    assert_accurate(p, q)
+
+
+def test_the_sum_of_many_weights_is_exact_where_they_are_powers_of_two() -> None:
+    logits = torch.where(torch.arange(100_000) % 2 == 0, 0.0, -20.0).unsqueeze(0)
+    found = triton.term_sums(
+        logits.to(DEVICE), logits.to(DEVICE), LOGITS, math.log2(math.e), specs.by_key("log_mass_p").terms
+    )
+    assert float(found) == pytest.approx(math.log(50_000 * (1 + 2.0**-20)), rel=1e-13)
 
 
 @pytest.mark.parametrize(
