@@ -23,6 +23,7 @@ from benchmarks import (
     memory,
     overhead,
     peeking,
+    roofline,
     scaling,
     speed,
 )
@@ -30,7 +31,20 @@ from benchmarks.report import Panel, Section, paragraphs
 
 SECTIONS: dict[str, Callable[[bool], Section]] = {
     module.__name__.rpartition(".")[2]: module.measure
-    for module in (accuracy, coverage, peeking, gate, speed, family, scaling, memory, overhead, gradients, cuda)
+    for module in (
+        accuracy,
+        coverage,
+        peeking,
+        gate,
+        speed,
+        family,
+        scaling,
+        memory,
+        overhead,
+        gradients,
+        cuda,
+        roofline,
+    )
 }
 OUTPUTS = Path(__file__).parents[1] / "outputs"
 

@@ -1,12 +1,16 @@
 """Rows are batch-invariant: bitwise the same in any batch, in any memory layout and on any number of threads."""
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import product
+from typing import Any
 
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
+from tests.support.backends import ordered_sums, reference
 from tests.support.divergences import DIVERGENCES, KL, Divergence
 from torchdivergence.functional import kl_divergence
 
@@ -56,3 +60,38 @@ def test_the_memory_layout_does_not_change_a_row(shape: tuple[int, ...]) -> None
 def test_expanded_rows_have_the_bits_of_repeated_ones() -> None:
     p, q = torch.randn(1, 30), torch.randn(7, 30)
     assert torch.equal(kl_divergence(p.expand_as(q), q, True, "none"), kl_divergence(p.repeat(7, 1), q, True, "none"))
+
+
+@pytest.mark.parametrize("classes", [1, 2, 3, 10, 1000, 4097])
+def test_halving_sums_are_the_sums(classes: int) -> None:
+    x = torch.randn(5, classes, dtype=torch.float64)
+    expected = torch.tensor([math.fsum(row) for row in x.tolist()], dtype=torch.float64)
+    torch.testing.assert_close(ordered_sums.halving_sums(x), expected, rtol=0, atol=1e-12)
+
+
+class _Operations(TorchDispatchMode):
+    """Collects the names of all operations."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.names: list[str] = []
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.names.append(func.overloadpacket.__name__)
+        return func(*args, **(kwargs or {}))
+
+
+def _reference_off_the_cpu(rows: int, classes: int) -> list[str]:
+    p = torch.empty(rows, classes, device="meta")
+    terms = tuple(dict.fromkeys(term for x in DIVERGENCES for term in x.numerics.terms))
+    with _Operations() as operations:
+        reference.term_sums(p, p, (True, True), 1.0, terms)
+    return operations.names
+
+
+def test_off_the_cpu_the_reference_leaves_no_sum_to_torch_whose_order_depends_on_the_batch() -> None:
+    assert not {"sum", "mean", "logsumexp", "softmax", "_softmax", "_log_softmax"} & set(_reference_off_the_cpu(8, 50))
+
+
+def test_off_the_cpu_the_number_of_operations_does_not_grow_with_the_rows() -> None:
+    assert len(_reference_off_the_cpu(8, 1000)) == len(_reference_off_the_cpu(8192, 1000))

@@ -1,117 +1,232 @@
-"""The Triton kernel, against 50-digit arithmetic and the reference backend; interpreted if there is no GPU."""
+"""The Triton kernels, against the definitions. Without a GPU they are interpreted, with its arithmetic emulated."""
 
+import math
+from collections.abc import Iterator, Sequence
 from math import inf, nan
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
-from tests.support.backends import reference, specs
-from tests.support.definitions import kl_divergence as true_kl
-from tests.support.definitions import near, relative_error
+from tests.support.backends import specs
+from tests.support.bulk_definitions import NormalizedPair, truth
+from tests.support.definitions import near
+from tests.support.divergences import DIVERGENCES, Divergence
+from tests.support.helpers import assert_same_bits
 from tests.support.strategies import FINFO_MIN
-from tests.support.tolerances import FLOOR, RELATIVE_ERROR
+from tests.support.tolerances import RELATIVE_ERROR, ROUNDING, stated_error
 from torchdivergence import KLDivergence
 
-triton = pytest.importorskip("torchdivergence._rows.triton_kl")
+triton = pytest.importorskip("torchdivergence._rows.triton")
+gpu_arithmetic = pytest.importorskip("tests.support.gpu_arithmetic")
 
-pytestmark = [
-    # The interpreter computes both branches of a tl.where with numpy.
-    pytest.mark.filterwarnings("ignore:(overflow|invalid value|divide by zero) encountered:RuntimeWarning"),
-    # The interpreter of Triton before 3.6
-    pytest.mark.filterwarnings("ignore:Conversion of an array with ndim > 0 to a scalar:DeprecationWarning"),
-]
+# The interpreter of Triton before 3.6
+pytestmark = pytest.mark.filterwarnings("ignore:Conversion of an array with ndim > 0 to a scalar:DeprecationWarning")
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
-DTYPES = [torch.float32, torch.bfloat16, torch.float16]
+SHORT, LONG = 41, 1100
+"""Numbers of classes for each of the kernels; the second one makes two tiles."""
+LOGITS = (True, True)
+TERMS = tuple(dict.fromkeys(term for x in DIVERGENCES for term in x.numerics.terms))
+COVERED = [x for x in DIVERGENCES if all(term.name in triton.TERMS for term in x.numerics.terms)]
 
 
-def by_kernel(p: Tensor, q: Tensor, log_prob: tuple[bool, bool] = (True, True), temperature: float = 1.0) -> Tensor:
-    return triton.term_sums(p.to(DEVICE), q.to(DEVICE), log_prob, temperature, specs.KL.at().terms)[0].cpu()
+@pytest.fixture(autouse=True)
+def _gpu_arithmetic() -> Iterator[None]:
+    if DEVICE == "cuda":
+        yield
+    else:
+        with gpu_arithmetic.arithmetic_of_a_gpu():
+            yield
 
 
-def by_reference(p: Tensor, q: Tensor, log_prob: tuple[bool, bool] = (True, True), temperature: float = 1.0) -> Tensor:
-    return reference.term_sums(p, q, log_prob, temperature, specs.KL.at().terms)[0]
+def by_kernel(
+    p: Tensor,
+    q: Tensor,
+    log_prob: tuple[bool, bool] = LOGITS,
+    temperature: float = 1.0,
+    divergences: Sequence[Divergence] = COVERED,
+) -> dict[Divergence, Tensor]:
+    """The values of all rows from one call for all terms."""
+    terms = tuple(dict.fromkeys(term for divergence in divergences for term in divergence.numerics.terms))
+    found = triton.term_sums(p.to(DEVICE), q.to(DEVICE), log_prob, temperature, terms).cpu()
+    sums = dict(zip(terms, found, strict=True))
+    values = {}
+    for divergence in divergences:
+        numerics = divergence.numerics
+        values[divergence] = numerics.finalize(*(sums[term] for term in numerics.terms)).clamp(max=numerics.upper_bound)
+    return values
 
 
-@pytest.mark.parametrize("classes", [1, 2, 3, 41, 1271, 4097, 49_152])
-@pytest.mark.parametrize("noise", [1e-4, 1e-2, 1.0, 10.0])
-@pytest.mark.parametrize("dtype", DTYPES)
-def test_logits_of_any_number_of_classes_agree(classes: int, noise: float, dtype: torch.dtype) -> None:
-    p, q = (torch.stack(x) for x in zip(*(near(classes, 5.0, noise, dtype, seed) for seed in range(3)), strict=True))
-    expected = by_reference(p, q + 9)
-    torch.testing.assert_close(by_kernel(p, q + 9), expected, rtol=RELATIVE_ERROR, atol=1e-15)
+def assert_accurate(
+    p: Tensor,
+    q: Tensor,
+    log_prob: tuple[bool, bool] = LOGITS,
+    temperature: float = 1.0,
+    divergences: Sequence[Divergence] = COVERED,
+) -> None:
+    """Every value is that of the definition, within the error that is stated; two-dimensional p and q."""
+    pair = NormalizedPair(p, q, log_prob, temperature)
+    for divergence, values in by_kernel(p, q, log_prob, temperature, divergences).items():
+        expected, found = truth(divergence, pair).astype(float), values.numpy()
+        relative, floor = stated_error(divergence, (p.dtype, q.dtype), log_prob)
+        allowed = np.where(
+            expected >= floor, relative * expected, 10 * ROUNDING + relative * floor * (not all(log_prob))
+        )
+        with np.errstate(invalid="ignore"):  # inf - inf
+            right = (found == expected) | (np.isnan(found) & np.isnan(expected)) | (abs(found - expected) <= allowed)
+        assert right.all(), f"{divergence}: {found[~right]} are not {expected[~right]}"
+        assert not (found < 0).any(), divergence
 
 
-@pytest.mark.parametrize("spread", [1.0, 30.0])
-@pytest.mark.parametrize("noise", [1e-4, 0.1, 10.0])
-def test_rows_of_the_kernel_are_accurate(spread: float, noise: float) -> None:
-    for seed in range(5):
-        p, q = near(41, spread, noise, seed=seed)
-        truth = true_kl(p, q, log_prob=True)
-        if truth >= FLOOR:
-            assert relative_error(by_kernel(p, q), truth) <= RELATIVE_ERROR
+def rows(count: int, classes: int, spread: float, dtype: torch.dtype = torch.float32) -> tuple[Tensor, Tensor]:
+    """Rows of logits of which p and q differ by little up to much, and by a shift."""
+    noises = (1e-4, 1e-2, 1.0, 10.0) if classes < LONG else (1e-3, 1.0)  # long rows take long to interpret
+    pairs = [near((count, classes), spread, noise, dtype, seed) for seed, noise in enumerate(noises)]
+    p, q = (torch.cat(x) for x in zip(*pairs, strict=True))
+    return p, q + 9
+
+
+@pytest.mark.parametrize("classes", [1, 2, 3, 10, SHORT, 1000])
+@pytest.mark.parametrize("spread", [1.0, 5.0, 30.0])
+def test_rows_of_few_classes_are_accurate(classes: int, spread: float) -> None:
+    assert_accurate(*rows(1 if classes > SHORT else 20, classes, spread))
+
+
+@pytest.mark.parametrize(("classes", "spread"), [(LONG, 30.0), (3000, 5.0)])
+def test_rows_of_many_classes_are_accurate(classes: int, spread: float) -> None:
+    assert_accurate(*rows(1, classes, spread))
+
+
+def test_a_row_whose_first_classes_are_not_like_the_others_is_accurate() -> None:
+    p, q = near((1, LONG), 1.0, 0.5)
+    q += 0.3
+    p[:, -9], q[:, -9] = 25.0, 25.0  # nearly all the mass, and the smallest difference
+    assert_accurate(p, q)
+
+
+def test_the_sum_of_many_weights_is_exact_where_they_are_powers_of_two() -> None:
+    logits = torch.where(torch.arange(100_000) % 2 == 0, 0.0, -20.0).unsqueeze(0)
+    found = triton.term_sums(
+        logits.to(DEVICE), logits.to(DEVICE), LOGITS, math.log2(math.e), specs.by_key("log_mass_p").terms
+    )
+    assert float(found) == pytest.approx(math.log(50_000 * (1 + 2.0**-20)), rel=1e-13)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "classes"), [(torch.bfloat16, SHORT), (torch.float16, SHORT), (torch.bfloat16, LONG)]
+)
+def test_narrow_logits_are_taken_as_exact(dtype: torch.dtype, classes: int) -> None:
+    p, q = (x[-1:] for x in rows(1, classes, 5.0, dtype))
+    assert_accurate(p, q)
+    wide = by_kernel(p.float(), q.float())
+    for divergence, values in by_kernel(p, q).items():
+        assert_same_bits(values, wide[divergence])
 
 
 @pytest.mark.parametrize("log_prob", [(False, False), (False, True), (True, False)])
-@pytest.mark.parametrize("classes", [3, 5000])
-@pytest.mark.parametrize("dtype", DTYPES)
-def test_probabilities_agree_with_the_reference(log_prob: tuple[bool, bool], classes: int, dtype: torch.dtype) -> None:
-    rows = near(classes, 2.0, 0.1)
-    p, q = ((x if is_log else x.softmax(-1)).to(dtype) for x, is_log in zip(rows, log_prob, strict=True))
-    torch.testing.assert_close(by_kernel(p, q, log_prob), by_reference(p, q, log_prob), rtol=RELATIVE_ERROR, atol=0)
+@pytest.mark.parametrize("classes", [3, SHORT, LONG])
+def test_probabilities_are_accurate(log_prob: tuple[bool, bool], classes: int) -> None:
+    pairs = rows(1 if classes == LONG else 20, classes, 2.0)
+    p, q = (x if is_log else x.softmax(-1) for x, is_log in zip(pairs, log_prob, strict=True))
+    assert_accurate(p, q, log_prob)
+    assert_accurate(p[-1:].to(torch.float16), q[-1:].to(torch.bfloat16), log_prob)
 
 
-@pytest.mark.parametrize("temperature", [0.7, 4.0])
-def test_temperatures_agree_with_the_reference(temperature: float) -> None:
-    p, q = near(5000, 5.0, 0.01)
-    scaled = (True, True), temperature
-    torch.testing.assert_close(by_kernel(p, q, *scaled), by_reference(p, q, *scaled), rtol=RELATIVE_ERROR, atol=0)
+@pytest.mark.parametrize("temperature", [1e-4, 0.7, 1e4])
+@pytest.mark.parametrize("classes", [SHORT, LONG])
+def test_temperatures_are_accurate(temperature: float, classes: int) -> None:
+    p, q = rows(1, classes, 5.0)
+    assert_accurate(p * temperature, q * temperature, temperature=temperature)
+
+
+@pytest.mark.parametrize("temperature", [1e-300, 1e300])
+def test_temperatures_whose_inverse_is_no_float32_are_left_to_the_reference(temperature: float) -> None:
+    p = torch.rand(2, 3, device=DEVICE)
+    assert not triton.supports(p, p, LOGITS, temperature, TERMS[0])
 
 
 EDGES = {
-    "masked in both": ([0.0, -inf], [0.0, -inf]),
+    "masked in both": ([0.0, -inf, 1.0], [0.0, -inf, 3.0]),
     "masked in p": ([0.0, -inf], [0.0, 0.0]),
     "masked in q": ([0.0, 0.0], [0.0, -inf]),
     "disjoint": ([0.0, -inf], [-inf, 0.0]),
+    "masked where q underflows": ([0.0, -1000.0], [0.0, -inf]),
     "a gap": ([0.0, -1000.0], [-1000.0, 0.0]),
     "a finite mask in p": ([0.0, FINFO_MIN], [0.0, 0.0]),
     "a finite mask in q": ([0.0, 0.0], [0.0, FINFO_MIN]),
+    "a finite mask in both": ([0.0, FINFO_MIN], [1.0, FINFO_MIN]),
     "a finite mask at the top": ([FINFO_MIN, -inf], [0.0, 0.0]),
-    "NaN": ([nan, 0.0], [0.0, 0.0]),
-    "inf": ([0.0, 0.0], [inf, 0.0]),
-    "no mass": ([-inf, -inf], [0.0, 0.0]),
+    "huge": ([3e38, 3e38], [0.0, 1.0]),
+    "a mass in the second class": ([0.0, 60.0], [0.0, 61.0]),
+    "q far above p": ([0.0, -50.0], [0.0, 50.0]),
+    "NaN in p": ([nan, 0.0], [0.0, 0.0]),
+    "inf in q": ([0.0, 0.0], [inf, 0.0]),
+    "no mass in p": ([-inf, -inf], [0.0, 0.0]),
+    "no mass in q": ([0.0, 0.0], [-inf, -inf]),
 }
 
 
-@pytest.mark.parametrize("case", EDGES)
-@pytest.mark.parametrize("apart", [0, 4095, 9000])
-def test_special_rows_within_one_block_and_across_blocks_agree_with_the_reference(case: str, apart: int) -> None:
-    p, q = (torch.tensor([a, *[-inf] * apart, b]) for a, b in EDGES[case])
-    torch.testing.assert_close(by_kernel(p, q), by_reference(p, q), rtol=RELATIVE_ERROR, atol=0, equal_nan=True)
+@pytest.mark.parametrize("apart", [0, LONG])
+def test_special_rows_within_a_tile_and_across_tiles_have_the_value_of_the_definition(apart: int) -> None:
+    cases = list(EDGES.values())[:: 4 if apart else 1]  # long rows take long to interpret
+    sides = zip(*cases, strict=True)
+    p, q = (torch.tensor([[*row[:-1], *[-inf] * (apart + 3 - len(row)), row[-1]] for row in side]) for side in sides)
+    assert_accurate(p, q)
 
 
-def test_equal_rows_have_exactly_zero_in_the_kernel() -> None:
-    p = torch.randn(4, 9000) * 30
-    assert not by_kernel(p, p).any()
+@pytest.mark.parametrize("classes", [SHORT, LONG])
+def test_invalid_probabilities_are_nan_and_zeros_are_masks(classes: int) -> None:
+    p, q = torch.rand(2, 5, classes, generator=torch.Generator().manual_seed(0)).unbind()
+    p[0, 0], q[1, 0], q[2, 5], p[3, 0], q[4, 4] = 0, 0, inf, -0.1, nan
+    count = 5 if classes == SHORT else 3
+    assert_accurate(p[:count], q[:count], (False, False))
 
 
-@pytest.mark.parametrize("bad", [-0.1, nan, inf])
-def test_invalid_probabilities_are_nan_in_the_kernel(bad: float) -> None:
-    p = torch.rand(2, 5)
-    p[0, 3] = bad
-    assert by_kernel(p, torch.rand(2, 5), (False, False)).isnan().tolist() == [True, False]
+@pytest.mark.parametrize("classes", [SHORT, LONG])
+def test_equal_rows_have_exactly_zero(classes: int) -> None:
+    p = torch.randn(1, classes, generator=torch.Generator().manual_seed(0)) * 30
+    for divergence, values in by_kernel(p, p).items():
+        assert not divergence.zero_iff_equal or not values.any(), divergence
 
 
-def test_any_strides_agree_with_the_reference() -> None:
-    p, q = torch.randn(2, 3, 50, 4, 13).transpose(2, 4)[:, :, ::4].unbind()
-    torch.testing.assert_close(by_kernel(p, q), by_reference(p, q), rtol=RELATIVE_ERROR, atol=0)
-    expanded = p[:1].expand_as(q)
-    torch.testing.assert_close(by_kernel(expanded, q), by_reference(expanded, q), rtol=RELATIVE_ERROR, atol=0)
+@pytest.mark.parametrize("classes", [SHORT, LONG])
+def test_a_row_has_the_same_bits_in_any_batch_and_layout(classes: int) -> None:
+    p, q = (x[-1:] for x in rows(1, classes, 5.0))
+    expected = by_kernel(p, q)
+    layouts = {
+        "unaligned": [torch.cat([x.new_zeros(1), x.flatten()])[1:].view_as(x) for x in (p, q)],
+        "classes first": [x.T.contiguous().T for x in (p, q)],
+        "in a batch": [torch.cat([x.flip(-1), x]) for x in (p, q)],
+    }
+    if classes == SHORT:
+        layouts["five dimensions"] = [x.expand(2, 3, 2, 4, classes).transpose(0, 3) for x in (p, q)]
+    for a, b in layouts.values():
+        for divergence, values in by_kernel(a, b).items():
+            assert_same_bits(values.flatten()[-1], expected[divergence][0])
 
 
-def test_the_kernel_accepts_no_rows() -> None:
-    assert by_kernel(torch.rand(0, 3), torch.rand(0, 3)).shape == (0,)
+@pytest.mark.parametrize("classes", [SHORT, LONG])
+def test_a_value_has_the_same_bits_whatever_else_is_computed(classes: int) -> None:
+    p, q = rows(1, classes, 5.0)
+    together = by_kernel(p, q)
+    for divergence in COVERED if classes == SHORT else COVERED[:2]:
+        assert_same_bits(by_kernel(p, q, divergences=[divergence])[divergence], together[divergence])
+
+
+@pytest.mark.parametrize("classes", [SHORT, LONG])
+@pytest.mark.parametrize("temperature", [1.0, 0.7])
+def test_the_logarithms_of_the_normalizers_are_accurate(classes: int, temperature: float) -> None:
+    p, q = rows(1, classes, 5.0)
+    terms = tuple(term for key in specs.LOG_MASSES for term in specs.by_key(key).terms)
+    found = triton.term_sums(p.to(DEVICE), q.to(DEVICE), LOGITS, temperature, terms).cpu()
+    expected = torch.stack([(x.double() / temperature).logsumexp(-1) for x in (p, q)])
+    torch.testing.assert_close(found, expected, rtol=1e-7, atol=5e-7)
+
+
+def test_no_rows_have_no_values() -> None:
+    assert triton.term_sums(torch.rand(0, 3), torch.rand(0, 3), LOGITS, 1.0, TERMS[:2]).shape == (2, 0)
 
 
 @pytest.mark.skipif(DEVICE == "cpu", reason="needs a GPU")
@@ -127,5 +242,8 @@ def test_an_update_does_not_synchronise_with_the_device(weighted: bool) -> None:
     finally:
         torch.cuda.set_sync_debug_mode("default")
     torch.testing.assert_close(
-        metric.compute().cpu(), KLDivergence(True)(p.cpu(), q.cpu(), None if weights is None else weights.cpu())
+        metric.compute().cpu(),
+        KLDivergence(True)(p.cpu(), q.cpu(), None if weights is None else weights.cpu()),
+        rtol=RELATIVE_ERROR,
+        atol=0,
     )

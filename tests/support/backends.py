@@ -9,9 +9,19 @@ import pytest
 from torchdivergence import _divergences as specs
 from torchdivergence import use_backend
 from torchdivergence._metrics import row_evaluator
-from torchdivergence._rows import native, reference
+from torchdivergence._rows import native, ordered_sums, reference
 
-__all__ = ["BACKENDS", "HAS_NATIVE", "count_passes", "fail_in_rows", "native", "reference", "specs", "use_backend"]
+__all__ = [
+    "BACKENDS",
+    "HAS_NATIVE",
+    "count_passes",
+    "fail_in_rows",
+    "native",
+    "ordered_sums",
+    "reference",
+    "specs",
+    "use_backend",
+]
 
 BACKENDS = ("auto", "reference")
 """The backends for the CPU. "auto" is the native backend, if it was built, and falls back to the reference."""

@@ -42,6 +42,11 @@ class Divergence(NamedTuple):
         """The name of the metric's class."""
         return str(self.metric.__name__)
 
+    @property
+    def numerics(self) -> specs.Divergence:
+        """What backends get of its declaration."""
+        return SPECS[self.function.__name__].at(*self.parameter.values())
+
     def rows(self, p: Tensor, q: Tensor, log_prob: LogProb = True, **settings: Any) -> Tensor:
         """The values of all rows."""
         return self.function(p, q, log_prob, "none", **self.parameter, **settings)

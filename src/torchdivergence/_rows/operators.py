@@ -100,10 +100,10 @@ def _candidates(p: Tensor) -> Sequence[Any]:
 @cache
 def _triton() -> ModuleType | None:
     try:
-        from torchdivergence._rows import triton_kl
+        from torchdivergence._rows import triton
     except ImportError:
         return None
-    return triton_kl
+    return triton
 
 
 def _divergence_kernel(p: Tensor, q: Tensor, log_prob: int, temperature: float, divergence: str) -> Tensor:

@@ -9,7 +9,7 @@ Differences come first: a - max(a) and b - max(b), then their difference. Nearly
 and floats of 24 bits or fewer do so in float64 almost always; lse(a) - lse(b) comes from the difference of the weights.
 So a small delta is accurate to its last digits. Every summand is >= 0: there is no cancellation.
 
-Rows are computed in blocks that fit in the cache. The bits of a row do not depend on the rest of the batch.
+Rows are computed in blocks, which fit in the cache of a CPU. The bits of a row do not depend on the rest of the batch.
 """
 
 from collections.abc import Iterator
@@ -23,6 +23,7 @@ from torchdivergence._divergences.pair import NormalizedPair
 from torchdivergence._rows.ordered_sums import row_logsumexp, row_sums
 
 _BLOCK = 1 << 16  # numbers in a block
+_DEVICE_BLOCK = 1 << 24  # off the CPU, where the launch of an operation costs as much as a million numbers
 _LARGEST = torch.finfo(torch.float64).max
 
 
@@ -41,7 +42,7 @@ def term_sums(p: Tensor, q: Tensor, log_prob: tuple[bool, bool], temperature: fl
     """Sums of some terms over the classes of each row, ``[terms, *batch]`` in float64; NaN for invalid rows."""
     values = torch.empty(len(terms), *p.shape[:-1], dtype=torch.float64, device=p.device)
     _keep_pages(p)
-    for block in blocks(p.shape, _BLOCK):
+    for block in blocks(p.shape, _block_size(p)):
         pair, nan_if_invalid = _normalize_(_log_weights(p[block], q[block], log_prob), temperature)
         for term, value in zip(terms, values, strict=True):
             summands = term.summand(pair)
@@ -69,7 +70,7 @@ def gradients(
     grads = tuple(torch.empty_like(x) if need else None for x, need in zip((p, q), needed, strict=True))
     sides = [(side, log_prob[side], grad) for side, grad in enumerate(grads) if grad is not None]
     _keep_pages(p)
-    for block in blocks(p.shape, _BLOCK):
+    for block in blocks(p.shape, _block_size(p)):
         pair, _ = _normalize_(_log_weights(p[block], q[block], log_prob), temperature, exact=False)
         value, outer = (x[block].reshape(-1, 1) for x in (values, grad_output))
         zero_rows = (outer == 0) | (value == inf)
@@ -83,6 +84,10 @@ def gradients(
                 part = part.div_(share).div_(pair.log_mass[side].exp()).clamp_(-_LARGEST, _LARGEST)
             _store_(grad[block], part.mul_(outer).masked_fill_(zero_rows, 0.0))
     return grads[0], grads[1]
+
+
+def _block_size(p: Tensor) -> int:
+    return _BLOCK if p.device.type == "cpu" else _DEVICE_BLOCK
 
 
 def _keep_pages(p: Tensor) -> None:
@@ -115,7 +120,7 @@ def _normalize_(weights: Tensor, temperature: float, exact: bool = True) -> tupl
     If not exact, delta may be off by the rounding error of the normalizers. That is accurate enough for gradients.
     """
     top = weights.amax(-1, keepdim=True)
-    nan_if_invalid = top.mul(0).sum(0).squeeze(-1)
+    nan_if_invalid = (top[0] * 0 + top[1] * 0).squeeze(-1)
     weights.sub_(top)
     delta = weights[0] - weights[1]
     if temperature != 1:

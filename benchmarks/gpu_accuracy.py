@@ -1,0 +1,57 @@
+"""Prints the worst errors of the Triton kernels with a GPU's arithmetic: ``python -m benchmarks.gpu_accuracy``.
+
+No GPU is needed: the kernels are interpreted, and the operations that hardware rounds differently are emulated.
+"""
+
+import os
+
+os.environ["TRITON_INTERPRET"] = "1"  # Triton reads it when it is imported
+
+import warnings
+from itertools import product
+
+import numpy as np
+import torch
+
+from benchmarks.report import table
+from tests.support.bulk_definitions import NormalizedPair, truth
+from tests.support.definitions import near
+from tests.support.divergences import DIVERGENCES, Divergence
+from tests.support.gpu_arithmetic import arithmetic_of_a_gpu
+from torchdivergence._rows import triton
+
+CLASSES = 2, 3, 10, 41, 1000, 1271, 5000
+SPREADS = 1.0, 5.0, 30.0
+NOISES = 1e-4, 1e-2, 1.0, 10.0
+FLOOR = 1e-9
+NUMBERS = 2000
+"""Classes of a batch, or two rows."""
+LOGITS = (True, True)
+
+
+def worst_error(divergence: Divergence, classes: int, spread: float) -> float:
+    """The largest relative error of values of at least FLOOR."""
+    worst = 0.0
+    for seed, noise in enumerate(NOISES):
+        p, q = near((max(2, NUMBERS // classes), classes), spread, noise, torch.float32, seed)
+        numerics = divergence.numerics
+        with arithmetic_of_a_gpu():
+            sums = triton.term_sums(p, q, LOGITS, 1.0, numerics.terms)
+        found = numerics.finalize(*sums).clamp(max=numerics.upper_bound).numpy()
+        exact = truth(divergence, NormalizedPair(p, q, LOGITS))
+        errors = np.where(exact >= FLOOR, abs(found - exact) / np.maximum(exact, FLOOR), 0)
+        worst = max(worst, float(errors.max()))
+    return worst
+
+
+def main() -> None:
+    warnings.simplefilter("ignore")
+    lines = []
+    for divergence in (x for x in DIVERGENCES if not x.accuracy.powers):
+        cells = [max(worst_error(divergence, *x) for x in product([classes], SPREADS)) for classes in CLASSES]
+        lines.append([str(divergence), *(f"{cell:.1e}" for cell in cells)])
+    print(table(["classes", *map(str, CLASSES)], lines))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,92 @@
+"""The Triton backend: rows on a GPU, in float32 with the digits of small differences kept."""
+
+import math
+
+import torch
+import triton
+from torch import Tensor
+
+from torchdivergence._divergences import Term
+from torchdivergence._rows.triton.layout import MAX_DIMS, row_layout
+from torchdivergence._rows.triton.long_rows import long_rows
+from torchdivergence._rows.triton.mixture import mixture_polynomial
+from torchdivergence._rows.triton.short_rows import short_rows
+
+SHORT = 1024
+"""The most classes of a row that a program reads together with others."""
+PROGRAM = 1024
+"""Numbers a program of short rows."""
+_NARROW = (torch.float16, torch.bfloat16, torch.float32)
+_TEMPERATURES = 1e-4, 1e4
+_BETAS = 1e-6, 1 - 1e-6
+TERMS = (
+    *("kl", "log_mass_p", "log_mass_q", "reverse_kl", "jeffreys", "jensen_shannon", "total_variation"),
+    *("squared_hellinger", "small_entropy", "small_share"),
+)
+
+
+def supports(p: Tensor, q: Tensor, log_prob: tuple[bool, bool], temperature: float, term: Term) -> bool:  # noqa: ARG001
+    """Whether these tensors and this term are supported; the number of rows does not matter."""
+    return (
+        p.is_cuda
+        and p.dtype in _NARROW
+        and q.dtype in _NARROW
+        and _TEMPERATURES[0] <= temperature <= _TEMPERATURES[1]
+        and term.name in TERMS
+        and (term.name != "jensen_shannon" or _BETAS[0] <= term.parameter <= _BETAS[1])
+    )
+
+
+def term_sums(p: Tensor, q: Tensor, log_prob: tuple[bool, bool], temperature: float, terms: tuple[Term, ...]) -> Tensor:
+    """See :func:`torchdivergence._rows.reference.term_sums`."""
+    values = torch.empty(len(terms), *p.shape[:-1], dtype=torch.float64, device=p.device)
+    if values.numel():
+        with torch.cuda.device_of(p):
+            _fill(values, p, q, log_prob, temperature, terms)
+    return values
+
+
+def _fill(
+    values: Tensor, p: Tensor, q: Tensor, log_prob: tuple[bool, bool], temperature: float, terms: tuple[Term, ...]
+) -> None:
+    layout = row_layout(p, q)
+    if len(layout.sizes) > MAX_DIMS:
+        sums = [term_sums(x, y, log_prob, temperature, terms) for x, y in zip(p, q, strict=True)]
+        values.copy_(torch.stack(sums, 1))
+        return
+    rows, classes = math.prod(p.shape[:-1]), p.shape[-1]
+    rate, log2_rate = 1 / temperature, math.log2(math.e) / temperature
+    for slots, beta in _requests(terms):
+        settings = rate, rate - _float32(rate), log2_rate, beta, 1 - beta, *mixture_polynomial(beta)
+        inputs = p, q, values, rows, *layout.arguments, classes, *map(_float32, settings), *log_prob, temperature != 1
+        sizes, options = program(classes)
+        if "R" in sizes:
+            short_rows[(triton.cdiv(rows, sizes["R"]),)](*inputs, *sizes.values(), *slots, **options)
+        else:
+            long_rows[(rows,)](*inputs, *layout.units, *sizes.values(), *slots, **options)
+
+
+def program(classes: int) -> tuple[dict[str, int], dict[str, int | bool]]:
+    """The sizes that are compiled into the kernel for so many classes, and the options of its compilation."""
+    if classes <= SHORT:
+        size = max(2, triton.next_power_of_2(classes))
+        return {"R": PROGRAM // size, "N": size}, {"num_warps": PROGRAM // 256, "enable_fp_fusion": False}
+    lanes = 128 if classes <= 8192 else 256
+    # with fewer registers a thread, ptxas keeps some numbers of the inner loop in memory
+    return {"T": lanes}, {"num_warps": lanes // 32, "enable_fp_fusion": False, "maxnreg": 160}
+
+
+def _requests(terms: tuple[Term, ...]) -> list[tuple[list[int], float]]:
+    """For each launch of a kernel: the places of its terms among all, -1 without; and the parameter."""
+    places = {(term.name, term.parameter): place for place, term in enumerate(terms)}
+    betas = [term.parameter for term in terms if term.name == "jensen_shannon"] or [0.5]
+    requests = []
+    for first, beta in enumerate(betas):
+        names = [(name, beta if name == "jensen_shannon" else 0.0) for name in TERMS]
+        requests.append(([places.get(x, -1) if not first or x[1] else -1 for x in names], beta))
+    return requests
+
+
+def _float32(x: float) -> float:
+    """The number as a kernel gets it; the interpreter does not round it."""
+    return torch.tensor(x, dtype=torch.float32, device="cpu").item()

@@ -1,0 +1,133 @@
+"""The machine code of the Triton kernels: compiled ahead of time, without a GPU, and counted by kinds of instructions.
+
+Run as a module, it prints the counts of the inner loops as JSON. It must run in a process of its own, because in the
+tests Triton is the interpreter.
+"""
+
+import json
+import re
+import subprocess
+import sys
+import tempfile
+from collections import Counter
+from pathlib import Path
+from typing import Any, NamedTuple
+
+ARCHITECTURES = (80, 90, 100)
+COUNTS = Path(__file__).parents[1] / "rows" / "instructions.json"
+"""The counts with the pinned version of Triton."""
+KINDS = {
+    "fma": r"F(ADD|MUL|FMA)(\.|$)",
+    "packed": "F(ADD|MUL|FMA)2",  # two float32 at once
+    "special": "MUFU",
+    "fp64": "D(ADD|MUL|FMA|SETP|MNMX)",
+    "memory": "LDG|STG",
+    "local": "LDL|STL",
+    "exchange": "SHFL|REDUX|BAR|LDS|STS|SYNCS",
+}
+"""All others are comparisons, selections, conversions, integers and jumps."""
+
+
+class Case(NamedTuple):
+    """A kernel with the settings that it is compiled for."""
+
+    kernel: str
+    dtype: str
+    all_terms: bool
+    classes: int
+
+    def __str__(self) -> str:
+        return f"{self.kernel}, {self.dtype}, {self.classes} classes, {'all terms' if self.all_terms else 'KL'}"
+
+
+CASES = [
+    *(Case("long_rows", dtype, all_terms, 128_256) for dtype in ("bf16", "fp32") for all_terms in (False, True)),
+    *(Case("short_rows", "fp32", all_terms, classes) for classes in (10, 1000) for all_terms in (False, True)),
+]
+
+
+def instructions(case: Case, architecture: int) -> list[dict[str, Any]]:
+    """The inner loops of a long row, or the whole program of short rows: counts of instructions and what they are for.
+
+    Each has ``pairs``, the classes that a thread takes, and the names of the instructions that read memory.
+    """
+    listing = _disassemble(_compile(case, architecture).asm["cubin"])
+    parts = _inner_loops(listing) if case.kernel == "long_rows" else [listing]
+    return [{"pairs": 8, "loads": sorted({x for x in part if x.startswith("LDG")}), **_counts(part)} for part in parts]
+
+
+def _compile(case: Case, architecture: int) -> Any:
+    import triton
+    from triton.backends.compiler import GPUTarget
+    from triton.compiler import ASTSource
+
+    from torchdivergence._rows import triton as backend
+
+    kernel = getattr(backend, case.kernel)
+    terms = backend.TERMS if case.all_terms else ("kl",)
+    constants = {name.upper(): terms.index(name) if name in terms else -1 for name in backend.TERMS}
+    unit = 8 if case.dtype == "bf16" else 4
+    sizes, options = backend.program(case.classes)
+    constants |= {"LOG_P": True, "LOG_Q": True, "SCALED": False, "UNIT_P": unit, "UNIT_Q": unit} | sizes
+    constants = {name: value for name, value in constants.items() if name in kernel.arg_names}
+    types = {"p": f"*{case.dtype}", "q": f"*{case.dtype}", "values": "*fp64"}
+    integers = re.compile("rows|size|stride|classes")
+    signature = {
+        name: types.get(name, "constexpr" if name in constants else "i64" if integers.search(name) else "fp32")
+        for name in kernel.arg_names
+    }
+    places = {name: (place,) for place, name in enumerate(kernel.arg_names)}
+    aligned = {places[name]: [["tt.divisibility", 16]] for name in types}
+    source = ASTSource(kernel, signature, {places[name]: value for name, value in constants.items()}, aligned)
+    return triton.compile(source, target=GPUTarget("cuda", architecture, 32), options=options)
+
+
+def _disassemble(binary: bytes) -> list[str]:
+    """Names of instructions, and of labels with a colon, in order; a jump has its target behind a space."""
+    import triton
+
+    tool = Path(triton.__file__).parent / "backends/nvidia/bin/nvdisasm"
+    with tempfile.NamedTemporaryFile(suffix=".cubin") as file:
+        file.write(binary)
+        file.flush()
+        text = subprocess.run([tool, "-c", file.name], capture_output=True, text=True, check=True).stdout
+    listing = []
+    for line in text.splitlines():
+        if label := re.match(r"(\.L_\w+):", line.strip()):
+            listing.append(label[1] + ":")
+        elif found := re.match(r"\s*/\*[0-9a-f]{4,}\*/\s+(?:@!?U?P\w+\s+)?([A-Z0-9_.]+)\s*(.*?);", line):
+            target = re.search(r"\.L_\w+", found[2]) if found[1].startswith("BRA") else None
+            listing.append(f"{found[1]} {target[0]}" if target else found[1])
+    return listing
+
+
+def _inner_loops(listing: list[str]) -> list[list[str]]:
+    """The loops that read whole tiles: with wide loads, and without another jump inside."""
+    places = {name[:-1]: place for place, name in enumerate(listing) if name.endswith(":")}
+    loops = []
+    for end, name in enumerate(listing):
+        start = places.get(name.partition(" ")[2], end) if name.startswith("BRA") else end
+        body = listing[start:end]
+        if any(x.startswith("LDG.E.128") for x in body) and not any(x.startswith("BRA") for x in body):
+            loops.append(body)
+    return loops
+
+
+def _counts(part: list[str]) -> dict[str, int]:
+    names = [name for name in part if not name.endswith(":")]
+    counts = Counter(next((kind for kind, x in KINDS.items() if re.match(x, name)), "other") for name in names)
+    return {kind: counts[kind] for kind in (*KINDS, "other")} | {"all": len(names)}
+
+
+def main() -> None:
+    """Counts of the cases and architectures whose numbers are given, or of all."""
+    wanted = [tuple(map(int, x.split(":"))) for x in sys.argv[1:]]
+    wanted = wanted or [(case, architecture) for case in range(len(CASES)) for architecture in ARCHITECTURES]
+    found: dict[str, Any] = {}
+    for case, architecture in wanted:
+        found.setdefault(str(CASES[case]), {})[f"sm_{architecture}"] = instructions(CASES[case], architecture)
+    print(json.dumps(found, indent=1))
+
+
+if __name__ == "__main__":
+    main()
