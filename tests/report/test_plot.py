@@ -1,5 +1,6 @@
 """Plots of reports and statistics."""
 
+import itertools
 import math
 from collections.abc import Iterator
 from typing import Any
@@ -181,7 +182,21 @@ def test_a_forest_plot_names_both_sides_and_prints_the_numbers_in_the_color_of_t
     assert a != b
     assert colors["-0.002 [-0.003, -0.001]"] == b and colors["-0.4 [-0.6, -0.2]"] == colors["+1 [+0.99, +1.01]"] == a
     assert colors["+0.1 [-0.1, +0.3]"] == colors["+0.5 (no interval)"] == colors["0 [0, 0]"] not in (a, b)
-    assert ax.get_xlabel() == "large - small, in units of its margin of error"
+
+
+@pytest.mark.parametrize("length", [5, 30, 60, 120])
+@pytest.mark.parametrize("letters", ["Q4_K_M", "some/path-to_a model."])
+def test_no_text_of_a_forest_plot_overlaps_another_or_is_cut_off(length: int, letters: str) -> None:
+    a, b = ((start + letters * length)[:length] for start in "ab")
+    figure, ax = plot_forest((a, b), FOREST)
+    figure.draw_without_rendering()
+    headers = ax.texts[-3:]
+    boxes = [text.get_window_extent() for text in (*headers, ax.xaxis.label)]
+    assert all(figure.bbox.x0 <= box.x0 and box.x1 <= figure.bbox.x1 for box in boxes)
+    assert all(figure.bbox.y0 <= box.y0 and box.y1 <= figure.bbox.y1 for box in boxes)
+    assert not any(one.overlaps(other) for one, other in itertools.combinations(boxes, 2))
+    for text, name in zip(headers, (a, b), strict=False):
+        assert text.get_text().replace("\n", "").replace(" ", "").startswith(name.replace(" ", ""))
 
 
 @pytest.mark.parametrize(("ratio", "scale"), [(5, "linear"), (20, "log")])

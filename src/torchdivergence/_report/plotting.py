@@ -1,6 +1,7 @@
 """Plots of values, statistics and reports. matplotlib is imported when a plot is drawn."""
 
 import math
+import textwrap
 from collections.abc import Sequence
 from importlib import import_module
 from typing import Any, Literal, NamedTuple
@@ -15,6 +16,7 @@ from torchdivergence._states.profile import PositionBin
 _GRID, _UNDECIDED = "0.8", "0.45"
 _BETTER = {"a": "#0072B2", "b": "#D55E00"}  # blue and vermilion, which color-blind people tell apart
 _WIDEST = 4.0  # margins of error: rows of a forest plot beyond them are drawn at the edge
+_NAME_WIDTH = 22  # characters in a line of a name above a forest plot, so that two names fit beside each other
 _NUMBERS = 1.03  # where the numbers of a forest plot stand, in widths of its axes
 
 
@@ -106,17 +108,19 @@ def plot_forest(labels: tuple[str, str], rows: Sequence[ForestRow], ax: Any = No
     interval. Zero is in the middle, and b is better on the right, whether a higher or a lower mean is better.
 
     Args:
-        labels: Names of a and b.
+        labels: Names of a and b; long ones are wrapped.
         rows: One line each, from top to bottom.
         ax: Matplotlib axes to draw on.
     """
-    ax, (a, b) = _axes(1, 7.5, 1.3 + 0.32 * len(rows)) if ax is None else ax, labels
+    a, b = (textwrap.fill(label, _NAME_WIDTH) for label in labels)
+    lines = 1 + max(a.count("\n"), b.count("\n"))
+    ax = _axes(1, 7.5, 1.1 + 0.2 * lines + 0.32 * len(rows)) if ax is None else ax
     for place, row in enumerate(rows):
         _forest_row(ax, place, row)
     ax.axvline(0, color="black", linewidth=1)
     ax.set(xlim=(-_WIDEST - 1, _WIDEST + 1), ylim=(len(rows) - 0.4, -0.6), yticks=range(len(rows)))
     ax.set_yticklabels([row.name for row in rows])
-    ax.set_xlabel(f"{b} - {a}, in units of its margin of error")
+    ax.set_xlabel("difference / margin of error")
     for x, side, text, color in (
         (0.0, "left", f"{a}\n← is better", _BETTER["a"]),
         (1.0, "right", f"{b}\nis better →", _BETTER["b"]),
