@@ -12,6 +12,7 @@ import pytest
 import scipy.stats
 import torch
 
+from tests.support.definitions import near
 from tests.support.helpers import profile_of
 from tests.support.reports import spread_pair, texts
 from torchdivergence import DivergenceReport, DivergenceStatistics, KLDivergence
@@ -112,6 +113,27 @@ def test_equal_models_have_an_empty_tail_and_a_profile_of_zeros() -> None:
     assert not drawn_tail(tail) and not drawn_marks(tail)
     assert figure.legends[0].get_texts()[0].get_text() == "tokens (240 of 240 are 0)"
     assert not any(profile.lines[0].get_ydata()) and profile.get_ylim()[0] == 0
+    figure.draw_without_rendering()
+
+
+@pytest.mark.parametrize("tokens", [1, 3, 9, 40, 1000])
+@pytest.mark.parametrize("noise", [1e-9, 1.0])
+def test_the_labels_of_an_axis_do_not_overlap_and_there_are_two_at_least(tokens: int, noise: float) -> None:
+    p, q = near((4, tokens, 3), 3.0, noise)
+    figure, axes = report_on(p, q).plot()
+    figure.draw_without_rendering()
+    for ax in axes:
+        shown = [label for label in ax.get_xticklabels(which="both") if label.get_text()]
+        low, high = ax.get_xlim()
+        boxes = [label.get_window_extent() for label in shown if low <= label.get_position()[0] <= high]
+        assert not any(one.overlaps(other) for one, other in itertools.combinations(boxes, 2))
+        assert len(boxes) >= (1 if tokens == 1 and ax is axes[1] else 2)
+
+
+def test_rows_without_positions_have_no_profile_and_the_title_tells_so() -> None:
+    p, q, _ = texts()
+    figure, (_, profile) = report_on(p[:, 0], q[:, 0]).plot()
+    assert profile.get_title() == "Mean KL by position: no positions"
     figure.draw_without_rendering()
 
 

@@ -17,6 +17,7 @@ _GRID, _UNDECIDED = "0.8", "0.45"
 _BETTER = {"a": "#0072B2", "b": "#D55E00"}  # blue and vermilion, which color-blind people tell apart
 _WIDEST = 4.0  # margins of error: rows of a forest plot beyond them are drawn at the edge
 _NAME_WIDTH = 22  # characters in a line of a name above a forest plot, so that two names fit beside each other
+_SHORT = 15.0  # the last number of an axis over the first one, below which it needs labels between powers of ten
 _NUMBERS = 1.03  # where the numbers of a forest plot stand, in widths of its axes
 
 
@@ -180,7 +181,18 @@ def _tail(ax: Any, distribution: Distribution, rows: str, label: str | None, sca
     ax.set_ylim(top=1.5)
     ax.yaxis.set_major_formatter(lambda share, _: f"{100 * share:g} %")
     ax.yaxis.set_minor_formatter("")
+    _label_ticks(ax.xaxis)
     ax.grid(color=_GRID, linewidth=0.8)
+
+
+def _label_ticks(axis: Any, formatter: Any = None) -> None:
+    """Label the powers of ten of a logarithmic axis; if there are one or two of them, numbers between them instead."""
+    ticker, (low, high) = import_module("matplotlib.ticker"), axis.get_view_interval()
+    is_short = high < _SHORT * low
+    on_log_scale = ticker.LogLocator(subs=(1, 2, 3, 5, 7) if is_short else (1,), numticks=8)
+    axis.set_major_locator(ticker.MaxNLocator(3) if high < 2 * low else on_log_scale)
+    axis.set_major_formatter(formatter or ("{x:g}" if is_short else ticker.LogFormatterSciNotation()))
+    axis.set_minor_formatter("")
 
 
 def _label(distribution: Distribution, rows: str, label: str | None) -> str | None:
@@ -199,9 +211,9 @@ def _profile(ax: Any, profile: Sequence[PositionBin], confidence: float, label: 
     if any(known):
         band = zip(*bounds, strict=True)
         ax.fill_between(positions, *band, where=known, color=line.get_color(), alpha=0.2, linewidth=0)
-    what = f" with {100 * confidence:.10g} % intervals" if any(known) else "" if profile else ": no sequences"
+    what = f" with {100 * confidence:.10g} % intervals" if any(known) else "" if profile else ": no positions"
     ax.set(xscale="log", ylabel="mean KL(p‖q), nats", title=f"Mean KL by position{what}")
-    ax.xaxis.set_major_formatter("{x:g}")
+    _label_ticks(ax.xaxis, lambda position, _: f"{position:g}" if position == round(position) else "")
     means = [y for line in ax.lines for y in line.get_ydata()]
     hidden = _limit_means(ax, means)
     ax.set_xlabel("position in the sequence" + (f"\n(no dot where the mean is {hidden})" if hidden else ""))
