@@ -31,6 +31,13 @@ static inline int read_double(PyObject *object, double *value) {
     return !(*value == -1 && PyErr_Occurred());
 }
 
+static inline int read_temperature(PyObject *object, const char *owner, double *value) {
+    if (!read_double(object, value)) return 0;
+    if (*value > 0 && 1 / *value < INFINITY) return 1;
+    PyErr_Format(PyExc_ValueError, "%s: temperature and its inverse must be positive, got %R", owner, object);
+    return 0;
+}
+
 /* Between min and max items. */
 static inline int read_tuple_size(PyObject *object, const char *owner, const char *name, int min, int max, int *size) {
     if (!PyTuple_Check(object)) {

@@ -5,25 +5,17 @@
 #include "state_functions.h"
 #include "tokens.h"
 
-enum { INTERFACE = 3 }; /* raised whenever a signature, a code or a layout below changes */
-
-/* The sizes of the batch, the classes and the temperature of a job. */
-static int read_shape(PyObject *batch, PyObject *classes, PyObject *temperature, const char *owner, Job *job) {
-    if (!read_integers(batch, owner, "batch", 0, MAX_DIMS, &job->dims, job->batch)) return 0;
-    if (!multiply(job->batch, job->dims, owner, "the sizes of the batch", &job->rows)) return 0;
-    if (!read_integer(classes, owner, "classes", 1, INT64_MAX, &job->classes)) return 0;
-    if (!read_double(temperature, &job->temperature)) return 0;
-    if (job->temperature > 0 && 1 / job->temperature < INFINITY) return 1;
-    PyErr_Format(PyExc_ValueError, "%s: temperature and its inverse must be positive, got %R", owner, temperature);
-    return 0;
-}
+enum { INTERFACE = 4 }; /* raised whenever a signature, a code or a layout below changes */
 
 static int read_job(PyObject *args, Job *job, int64_t *threads) {
     static const char owner[] = "term_sums";
     PyObject *p, *q, *batch, *classes, *temperature, *requests, *out, *thread_count;
     if (!PyArg_UnpackTuple(args, owner, 8, 8, &p, &q, &batch, &classes, &temperature, &requests, &out, &thread_count))
         return 0;
-    if (!read_shape(batch, classes, temperature, owner, job)) return 0;
+    if (!read_integers(batch, owner, "batch", 0, MAX_DIMS, &job->dims, job->batch)) return 0;
+    if (!multiply(job->batch, job->dims, owner, "the sizes of the batch", &job->rows)) return 0;
+    if (!read_integer(classes, owner, "classes", 1, INT64_MAX, &job->classes)) return 0;
+    if (!read_temperature(temperature, owner, &job->temperature)) return 0;
     if (!read_integer(thread_count, owner, "threads", 1, INT64_MAX, threads)) return 0;
     if (!read_tuple_size(requests, owner, "requests", 0, MAX_TERMS, &job->count)) return 0;
     for (int k = 0; k < job->count; k++)
@@ -49,29 +41,38 @@ static PyObject *py_term_sums(PyObject *Py_UNUSED(module), PyObject *args) {
     Py_RETURN_NONE;
 }
 
+/* What is known of p or of q, from (weights, logarithms of the normalizers, most likely classes, whether the weights are
+   logarithmic). */
+static int read_token_side(PyObject *tuple, const char *owner, int64_t rows, TokenSide *side) {
+    int size;
+    char *columns[3];
+    if (!read_tuple_size(tuple, owner, "the side", 4, 4, &size)) return 0;
+    for (int k = 0; k < 3; k++)
+        if (!read_array(PyTuple_GetItem(tuple, k), owner, rows, columns + k)) return 0;
+    side->weight = (double *)columns[0];
+    side->log_mass = (double *)columns[1];
+    side->top = (double *)columns[2];
+    side->is_log = PyObject_IsTrue(PyTuple_GetItem(tuple, 3));
+    return side->is_log >= 0;
+}
+
 static PyObject *py_token_columns(PyObject *Py_UNUSED(module), PyObject *args) {
     static const char owner[] = "token_columns";
-    PyObject *p, *q, *batch, *classes, *temperature, *known, *target, *out;
-    Job job = {.count = 1};
-    int size;
+    PyObject *p, *q, *target, *count, *temperature, *out;
+    TokenRows rows;
     int64_t elements, sizes[2] = {TOKEN_COLUMN_COUNT};
-    char *columns[4], *of_target, *of_out;
-    if (!PyArg_UnpackTuple(args, owner, 8, 8, &p, &q, &batch, &classes, &temperature, &known, &target, &out))
-        return NULL;
-    if (!read_shape(batch, classes, temperature, owner, &job)) return NULL;
-    if (!read_tensor(p, "p", &job, &job.p) || !read_tensor(q, "q", &job, &job.q)) return NULL;
-    if (!read_tuple_size(known, owner, "known", 4, 4, &size)) return NULL;
-    for (int k = 0; k < 4; k++)
-        if (!read_array(PyTuple_GetItem(known, k), "known", job.rows, columns + k)) return NULL;
-    if (!read_array(target, "target", job.rows, &of_target)) return NULL;
-    sizes[1] = job.rows;
+    char *of_target, *of_out;
+    if (!PyArg_UnpackTuple(args, owner, 6, 6, &p, &q, &target, &count, &temperature, &out)) return NULL;
+    if (!read_integer(count, owner, "count", 0, INT64_MAX, &rows.rows)) return NULL;
+    if (!read_temperature(temperature, owner, &rows.temperature)) return NULL;
+    if (!read_token_side(p, "p", rows.rows, &rows.p) || !read_token_side(q, "q", rows.rows, &rows.q)) return NULL;
+    if (!read_array(target, "target", rows.rows, &of_target)) return NULL;
+    sizes[1] = rows.rows;
     if (!multiply(sizes, 2, owner, "the sizes of the result", &elements)) return NULL;
     if (!read_array(out, "out", elements, &of_out)) return NULL;
-    TokenRows rows = {
-        (double *)columns[0], (double *)columns[1], (double *)columns[2], (double *)columns[3], (int64_t *)of_target
-    };
+    rows.target = (double *)of_target;
     Py_BEGIN_ALLOW_THREADS
-    write_tokens(&job, &rows, (double *)of_out);
+    write_tokens(&rows, (double *)of_out);
     Py_END_ALLOW_THREADS
     Py_RETURN_NONE;
 }
@@ -124,8 +125,8 @@ static PyMethodDef methods[] = {
      "term_sums(p, q, batch, classes, temperature, requests, out, threads, /)\n--\n\n"
      "Write the requested term sums of every row, float64 [requests, *batch], to the address `out`."},
     {"token_columns", py_token_columns, METH_VARARGS,
-     "token_columns(p, q, batch, classes, temperature, known, target, out, /)\n--\n\n"
-     "Write the columns of rows with a target, float64 [columns, *batch], to the address `out`."},
+     "token_columns(p, q, target, count, temperature, out, /)\n--\n\n"
+     "Write the columns of rows with a target, float64 [columns, count], to the address `out`."},
     {"accumulate", py_accumulate, METH_VARARGS,
      "accumulate(values, height, count, accumulators, /)\n--\n\n"
      "Add float64 values [height, count] at an address to int64 accumulators [height, width] at another."},

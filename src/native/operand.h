@@ -58,18 +58,6 @@ INLINE float float16_to_float(uint16_t float16) {
 DTYPES(DEFINE_READ)
 #undef DEFINE_READ
 
-/* Element i of a row. */
-INLINE double element_at(Operand operand, int64_t i) {
-#define READ(name, type, convert) \
-    case DTYPE_##name: return read_##name(operand.data, i);
-    switch (operand.dtype) {
-        DTYPES(READ)
-    case DTYPE_COUNT: break;
-    }
-#undef READ
-    return NAN;
-}
-
 /* Writes the log-weights of the chunk that begins at class `start`. Lanes past the last class get no mass. */
 INLINE void load_chunk(Operand operand, int64_t start, int64_t classes, int lanes, double *restrict log_weights) {
     int given = classes - start < lanes ? (int)(classes - start) : lanes;

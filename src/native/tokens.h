@@ -17,16 +17,23 @@
 typedef enum { TOKEN_COLUMNS(COLUMN_CODE) TOKEN_COLUMN_COUNT } TokenColumn;
 #undef COLUMN_CODE
 
-/* What is known of the rows, [rows] each. */
+/* What is known of p or of q: [rows] each. */
 typedef struct {
-    const double *log_mass_p, *log_mass_q, *top_p, *top_q;
-    const int64_t *target;
+    const double *weight, *log_mass, *top; /* the element of the target, and NaN where the target is no class */
+    int is_log;                            /* whether the weights are logits or log-probabilities */
+} TokenSide;
+
+typedef struct {
+    TokenSide p, q;
+    const double *target;
+    int64_t rows;
+    double temperature;
 } TokenRows;
 
-/* -log of the probability of a class. */
-INLINE double loss_of(Operand operand, int64_t class, double temperature, double log_mass) {
-    double weight = element_at(operand, class);
-    return at_least(0, log_mass - (operand.is_log ? weight / temperature : log_any(weight)));
+/* -log of the probability of the target, NaN where the weight is. */
+INLINE double loss_of(const TokenSide *side, double temperature, int64_t row) {
+    double weight = side->weight[row];
+    return at_least(0, side->log_mass[row] - (side->is_log ? weight / temperature : log_any(weight)));
 }
 
 /* exp(-loss_q) - exp(-loss_p) without cancellation, where log_ratio = loss_q - loss_p. It is NaN if both are infinite. */
@@ -38,16 +45,11 @@ INLINE double delta_p_of(double loss_p, double loss_q, double log_ratio) {
 }
 
 /* Writes the columns of one row to out[0], out[stride], ... */
-INLINE void write_token(const Job *job, const TokenRows *rows, int64_t row, double *out, int64_t stride) {
-    int64_t target = rows->target[row];
-    double loss_p = NAN, loss_q = NAN;
-    if (target >= 0 && target < job->classes) {
-        loss_p = loss_of(operand_of_row(&job->p, job, row), target, job->temperature, rows->log_mass_p[row]);
-        loss_q = loss_of(operand_of_row(&job->q, job, row), target, job->temperature, rows->log_mass_q[row]);
-    }
+INLINE void write_token(const TokenRows *rows, int64_t row, double *out, int64_t stride) {
+    double loss_p = loss_of(&rows->p, rows->temperature, row), loss_q = loss_of(&rows->q, rows->temperature, row);
     double log_ratio = loss_q - loss_p, delta = delta_p_of(loss_p, loss_q, log_ratio);
-    int same = rows->top_p[row] == rows->top_q[row];
-    int p_is_right = rows->top_p[row] == (double)target, q_is_right = rows->top_q[row] == (double)target;
+    double top_p = rows->p.top[row], top_q = rows->q.top[row], target = rows->target[row];
+    int same = top_p == top_q, p_is_right = top_p == target, q_is_right = top_q == target;
     out[COLUMN_loss_p * stride] = loss_p;
     out[COLUMN_loss_q * stride] = loss_q;
     out[COLUMN_log_ratio * stride] = log_ratio;
@@ -63,8 +65,8 @@ INLINE void write_token(const Job *job, const TokenRows *rows, int64_t row, doub
 }
 
 /* Writes the columns of all rows, [columns, rows]. */
-FUSED static inline void write_tokens(const Job *job, const TokenRows *rows, double *out) {
-    for (int64_t row = 0; row < job->rows; row++) write_token(job, rows, row, out + row, job->rows);
+FUSED static inline void write_tokens(const TokenRows *rows, double *out) {
+    for (int64_t row = 0; row < rows->rows; row++) write_token(rows, row, out + row, rows->rows);
 }
 
 #endif

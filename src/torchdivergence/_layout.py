@@ -1,6 +1,6 @@
 """The memory layout that Python and the native extension share. The extension reports its own; both must agree."""
 
-INTERFACE = 3
+INTERFACE = 4
 """Version of the functions that the extension exports: incremented when a signature, a code or a layout changes."""
 
 LIMB_BITS = 26

@@ -39,6 +39,11 @@ _Tensor = tuple[int, int, bool, tuple[int, ...]]
 The classes are adjacent. The address may be unaligned.
 """
 
+_TokenSide = tuple[int, int, int, bool]
+"""Addresses of the weights of the targets (NaN where the target is no class), the logarithms of the normalizers and the
+most likely classes, float64 ``[count]``, contiguous and aligned; whether the weights are logarithms.
+"""
+
 _Request = tuple[int, float]
 """Term code, parameter (0 for a term that has none)."""
 
@@ -66,29 +71,16 @@ def term_sums(
         threads: Largest number of threads to use; it does not change the result.
     """
 
-def token_columns(
-    p: _Tensor,
-    q: _Tensor,
-    batch: tuple[int, ...],
-    classes: int,
-    temperature: float,
-    known: tuple[int, int, int, int],
-    target: int,
-    out: int,
-    /,
-) -> None:
+def token_columns(p: _TokenSide, q: _TokenSide, target: int, count: int, temperature: float, out: int, /) -> None:
     """Write the columns of rows with a target.
 
     Args:
-        p: A tensor ``[*batch, classes]``.
+        p: What is known of p.
         q: Likewise.
-        batch: Sizes of the batch dimensions.
-        classes: Number of classes, at least 1.
+        target: Address of the indices of the target classes, float64 ``[count]``, contiguous and aligned.
+        count: Number of rows.
         temperature: Divides logits; it and its inverse are positive.
-        known: Addresses of the logarithms of the normalizers of p and of q, and of their most likely classes: float64
-            ``[*batch]``, contiguous and aligned, as are the arrays below.
-        target: Address of the indices of the target classes, int64 ``[*batch]``.
-        out: Address of the result, float64 ``[columns, *batch]``.
+        out: Address of the result, float64 ``[columns, count]``, contiguous and aligned.
     """
 
 def accumulate(values: int, height: int, count: int, accumulators: int, /) -> None:

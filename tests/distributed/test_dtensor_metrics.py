@@ -1,5 +1,6 @@
 """A metric counts each row of DTensors once, whatever their placement on the mesh."""
 
+import math
 from typing import Any
 
 import pytest
@@ -19,14 +20,25 @@ PLACEMENTS = {
     "replicated": ["replicate"],
     "two dimensions, one replicated": ["shard 0", "replicate"],
     "two dimensions, classes sharded": ["replicate", "shard 2"],
+    "one row, replicated": ["replicate"],
+    "one row, classes sharded": ["shard 0"],
 }
 METRICS = ["metric", "batchmean", "statistics", "report", "collection"]
 
 
-def rows() -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def rows(name: str, case: str, weighted: bool) -> dict[str, Tensor]:
+    """What a metric is updated with: a report also without weights and keys."""
     generator = torch.Generator().manual_seed(0)
-    p, q = torch.randn(2, 5, 3, 6, generator=generator)
-    return p, q, torch.rand(5, 3, generator=generator), torch.randint(0, 6, (5, 3), generator=generator)
+    shape = () if case.startswith("one row") else (5, 3)
+    p, q = torch.randn(2, *shape, 6, generator=generator)
+    given = {"p": p, "q": q}
+    if weighted:
+        given["weights"] = torch.rand(shape, generator=generator)
+    if name == "report":
+        given["target"] = torch.randint(0, 6, shape, generator=generator)
+    if name == "report" and weighted:
+        given["keys"] = torch.arange(7, 7 + math.prod(shape[:1]))
+    return given
 
 
 def make(name: str) -> Any:
@@ -39,21 +51,21 @@ def make(name: str) -> Any:
     }[name]()
 
 
-def evaluate(name: str, placements: list[str], weighted: bool) -> Tensor:
+def evaluate(name: str, case: str, weighted: bool, plain_keys: bool) -> Tensor:
     """The values of a metric of DTensors, in a process of the group."""
     from torch.distributed.device_mesh import init_device_mesh
     from torch.distributed.tensor import Replicate, Shard, distribute_tensor
 
-    shape = (2,) if len(placements) == 1 else (2, 2)
-    mesh = init_device_mesh("cpu", shape)
-    places = [Replicate() if place == "replicate" else Shard(int(place[-1])) for place in placements]
-    batch = [Replicate() if isinstance(place, Shard) and place.dim == 2 else place for place in places]
-    p, q, weights, target = rows()
-    arguments: dict[str, Any] = {"weights": distribute_tensor(weights, mesh, batch)} if weighted else {}
-    if name == "report":
-        arguments["target"] = distribute_tensor(target, mesh, batch)
-    metric = make(name)
-    metric.update(distribute_tensor(p, mesh, places), distribute_tensor(q, mesh, places), **arguments)
+    mesh = init_device_mesh("cpu", (2,) * len(PLACEMENTS[case]))
+    places = [Replicate() if place == "replicate" else Shard(int(place[-1])) for place in PLACEMENTS[case]]
+    given, metric = rows(name, case, weighted), make(name)
+    batch_dims = given["p"].ndim - 1
+    for key, x in given.items():
+        dims = x.ndim if key in "pq" else min(x.ndim, batch_dims)
+        kept = [Replicate() if isinstance(place, Shard) and place.dim >= dims else place for place in places]
+        if key != "keys" or not plain_keys:
+            given[key] = distribute_tensor(x, mesh, kept)
+    metric.update(**given)
     return values(metric)
 
 
@@ -69,16 +81,12 @@ def values(metric: Any) -> Tensor:
 @pytest.mark.parametrize("case", PLACEMENTS)
 @pytest.mark.parametrize("name", METRICS)
 def test_each_row_of_a_dtensor_counts_once(processes: ProcessPool, name: str, case: str) -> None:
-    placements = PLACEMENTS[case]
-    size = 2 ** len(placements)
+    size = 2 ** len(PLACEMENTS[case])
     processes.resize(size)
-    p, q, weights, target = rows()
-    for weighted in {True, name == "report"}:  # a report without weights, too
-        arguments: dict[str, Any] = {"weights": weights} if weighted else {}
-        arguments |= {"target": target} if name == "report" else {}
+    for weighted, plain_keys in ((True, False), (True, True), (False, False))[: 3 if name == "report" else 1]:
         expected = make(name)
-        expected.update(p, q, **arguments)
-        for found in processes.run(evaluate, [name] * size, [placements] * size, [weighted] * size):
+        expected.update(**rows(name, case, weighted))
+        for found in processes.run(evaluate, *([x] * size for x in (name, case, weighted, plain_keys))):
             assert_same_bits(found, values(expected))
 
 
@@ -86,7 +94,7 @@ def mix(kind: str) -> str:
     from torch.distributed.device_mesh import init_device_mesh
     from torch.distributed.tensor import Replicate, distribute_tensor
 
-    p, q, *_ = rows()
+    p, q = rows("metric", "replicated", weighted=False).values()
     placed = distribute_tensor(p, init_device_mesh("cpu", (2,)), [Replicate()])
     try:
         KLDivergence(log_prob=True).update(*((placed, q) if kind == "p" else (q, placed)))

@@ -1,5 +1,6 @@
 """Plots of reports and statistics."""
 
+import itertools
 import math
 from collections.abc import Iterator
 from typing import Any
@@ -11,6 +12,7 @@ import pytest
 import scipy.stats
 import torch
 
+from tests.support.definitions import near
 from tests.support.helpers import profile_of
 from tests.support.reports import spread_pair, texts
 from torchdivergence import DivergenceReport, DivergenceStatistics, KLDivergence
@@ -114,6 +116,27 @@ def test_equal_models_have_an_empty_tail_and_a_profile_of_zeros() -> None:
     figure.draw_without_rendering()
 
 
+@pytest.mark.parametrize("tokens", [1, 3, 9, 40, 1000])
+@pytest.mark.parametrize("noise", [1e-9, 1.0])
+def test_the_labels_of_an_axis_do_not_overlap_and_there_are_two_at_least(tokens: int, noise: float) -> None:
+    p, q = near((4, tokens, 3), 3.0, noise)
+    figure, axes = report_on(p, q).plot()
+    figure.draw_without_rendering()
+    for ax in axes:
+        shown = [label for label in ax.get_xticklabels(which="both") if label.get_text()]
+        low, high = ax.get_xlim()
+        boxes = [label.get_window_extent() for label in shown if low <= label.get_position()[0] <= high]
+        assert not any(one.overlaps(other) for one, other in itertools.combinations(boxes, 2))
+        assert len(boxes) >= (1 if tokens == 1 and ax is axes[1] else 2)
+
+
+def test_rows_without_positions_have_no_profile_and_the_title_tells_so() -> None:
+    p, q, _ = texts()
+    figure, (_, profile) = report_on(p[:, 0], q[:, 0]).plot()
+    assert profile.get_title() == "Mean KL by position: no positions"
+    figure.draw_without_rendering()
+
+
 def with_band(*bins: tuple[float, float, float]) -> tuple[Any, Any]:
     """A figure and the axes of a profile with these means, clustered errors and numbers of sequences."""
     profile = [
@@ -181,7 +204,21 @@ def test_a_forest_plot_names_both_sides_and_prints_the_numbers_in_the_color_of_t
     assert a != b
     assert colors["-0.002 [-0.003, -0.001]"] == b and colors["-0.4 [-0.6, -0.2]"] == colors["+1 [+0.99, +1.01]"] == a
     assert colors["+0.1 [-0.1, +0.3]"] == colors["+0.5 (no interval)"] == colors["0 [0, 0]"] not in (a, b)
-    assert ax.get_xlabel() == "large - small, in units of its margin of error"
+
+
+@pytest.mark.parametrize("length", [5, 30, 60, 120])
+@pytest.mark.parametrize("letters", ["Q4_K_M", "some/path-to_a model."])
+def test_no_text_of_a_forest_plot_overlaps_another_or_is_cut_off(length: int, letters: str) -> None:
+    a, b = ((start + letters * length)[:length] for start in "ab")
+    figure, ax = plot_forest((a, b), FOREST)
+    figure.draw_without_rendering()
+    headers = ax.texts[-3:]
+    boxes = [text.get_window_extent() for text in (*headers, ax.xaxis.label)]
+    assert all(figure.bbox.x0 <= box.x0 and box.x1 <= figure.bbox.x1 for box in boxes)
+    assert all(figure.bbox.y0 <= box.y0 and box.y1 <= figure.bbox.y1 for box in boxes)
+    assert not any(one.overlaps(other) for one, other in itertools.combinations(boxes, 2))
+    for text, name in zip(headers, (a, b), strict=False):
+        assert text.get_text().replace("\n", "").replace(" ", "").startswith(name.replace(" ", ""))
 
 
 @pytest.mark.parametrize(("ratio", "scale"), [(5, "linear"), (20, "log")])

@@ -79,9 +79,11 @@ MOMENTS = {
 HISTOGRAM = {"numbers": ADDRESS, "weights": ADDRESS, "count": 2, "is_signed": False, "state": ADDRESS}
 CONTINGENCY = {"first": ADDRESS, "second": ADDRESS, "weights": ADDRESS, "count": 2, "state": ADDRESS}
 TOKENS = {
-    **{name: TERM_SUMS[name] for name in ("p", "q", "batch", "classes", "temperature")},
-    "known": (ADDRESS,) * 4,
+    "p": (ADDRESS, ADDRESS, ADDRESS, True),
+    "q": (ADDRESS, ADDRESS, ADDRESS, True),
     "target": ADDRESS,
+    "count": 2,
+    "temperature": 1.0,
     "out": ADDRESS,
 }
 VALID: dict[str, dict[str, Any]] = {
@@ -138,10 +140,13 @@ BAD_CONTINGENCY: dict[str, Sequence[object]] = {
     **dict.fromkeys(("first", "second", "weights", "state"), BAD_ADDRESSES),
     "count": NON_NEGATIVE,
 }
+BAD_SIDES: list[object] = [(), (ADDRESS,) * 5, *((ADDRESS, ADDRESS, address, True) for address in BAD_ADDRESSES)]
 BAD_TOKENS: dict[str, Sequence[object]] = {
-    **{name: BAD_TERM_SUMS[name] for name in ("p", "q", "batch", "classes", "temperature")},
-    "known": [(), (ADDRESS,) * 5, *((ADDRESS, ADDRESS, ADDRESS, address) for address in BAD_ADDRESSES)],
+    "p": BAD_SIDES,
+    "q": BAD_SIDES,
     "target": BAD_ADDRESSES,
+    "count": NON_NEGATIVE,
+    "temperature": BAD_TERM_SUMS["temperature"],
     "out": BAD_ADDRESSES,
 }
 BAD = {
@@ -208,7 +213,7 @@ def test_null_addresses_are_accepted_if_there_is_nothing_to_read_or_write() -> N
     call("term_sums", p=empty, q=empty, requests=(), out=0)
     call("accumulate", values=0, count=0)
     call("accumulate", values=0, height=0, accumulators=0)
-    call("token_columns", p=empty, q=empty, batch=(2, 0), known=(0, 0, 0, 0), target=0, out=0)
+    call("token_columns", p=(0, 0, 0, True), q=(0, 0, 0, True), target=0, count=0, out=0)
     call("accumulate_moments", values=0, weights=0, sizes=(2, 0, 1, 5))
     call("accumulate_moments", ends=(), states=0)
     call("accumulate_histogram", numbers=0, weights=0, count=0)

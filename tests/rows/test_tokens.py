@@ -88,3 +88,24 @@ def test_backends_agree_on_tied_classes_and_any_memory_layout(shape: tuple[int, 
             for name, values in found.items():
                 torch.testing.assert_close(values, expected[name], rtol=1e-14, atol=1e-15)
     assert target.numel() < 6 or expected["accuracy_p"].any()
+
+
+BARELY_LARGER = {
+    "counts": (1e15, 1e15 + 1, torch.float64, False, 1.0),
+    "integers": (2**53, 2**53 + 1, torch.int64, False, 1.0),
+    "probabilities": (0.1, math.nextafter(0.1, 1), torch.float64, False, 1.0),
+    "tiny probabilities": (1e-300, math.nextafter(1e-300, 1), torch.float64, False, 1.0),
+    "logits": (1.0, math.nextafter(1.0, 2), torch.float64, True, 3.0),
+}
+"""Two elements whose logarithms, or quotients by the temperature, are one float64 number."""
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("case", BARELY_LARGER)
+def test_the_most_likely_class_has_the_largest_element(backend: str, case: str) -> None:
+    small, large, dtype, is_log, temperature = BARELY_LARGER[case]
+    p = torch.tensor([[[small, large, small], [large, small, large]]], dtype=dtype).transpose(0, 1)
+    with use_backend(backend):
+        for x in p, p.permute(2, 0, 1).contiguous().permute(1, 2, 0):
+            tops = row_divergences(x, x.flip(-1), (is_log, is_log), temperature, specs.TOP_CLASSES)
+            assert [top.flatten().tolist() for top in tops] == [[1, 0], [1, 0]]

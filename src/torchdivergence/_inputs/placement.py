@@ -1,6 +1,6 @@
 """Tensors that a metric can accumulate: on its device, in memory of their own, each row on one process only."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
@@ -66,14 +66,14 @@ def _local_rows(rows: Rows, companions: Mapping[str, Tensor | None]) -> tuple[Ro
         place.is_replicate() and at for place, at in zip(placements, coordinate, strict=True)
     )
 
-    def local(x: Any) -> Any:
+    def local(x: Any, shape_of_row: Sequence[int] = ()) -> Any:
         if x is None:
             return None
         if not isinstance(x, DTensor):
             x = DTensor.from_local(x, mesh, [Replicate()] * mesh.ndim, run_check=False)
         x = x.redistribute(mesh, placements).to_local()
-        x = x if ndim > 1 else x.unsqueeze(0)
+        x = x if ndim > 1 else x.reshape(1, *shape_of_row)
         return x if counts else x[:0]
 
-    own = {name: local(x) for name, x in companions.items()}
-    return Rows(local(rows.p), local(rows.q), local(rows.weights)), own
+    own, classes = {name: local(x) for name, x in companions.items()}, rows.p.shape[-1:]
+    return Rows(local(rows.p, classes), local(rows.q, classes), local(rows.weights)), own

@@ -1,6 +1,7 @@
 """Plots of values, statistics and reports. matplotlib is imported when a plot is drawn."""
 
 import math
+import textwrap
 from collections.abc import Sequence
 from importlib import import_module
 from typing import Any, Literal, NamedTuple
@@ -15,6 +16,8 @@ from torchdivergence._states.profile import PositionBin
 _GRID, _UNDECIDED = "0.8", "0.45"
 _BETTER = {"a": "#0072B2", "b": "#D55E00"}  # blue and vermilion, which color-blind people tell apart
 _WIDEST = 4.0  # margins of error: rows of a forest plot beyond them are drawn at the edge
+_NAME_WIDTH = 22  # characters in a line of a name above a forest plot, so that two names fit beside each other
+_SHORT = 15.0  # the last number of an axis over the first one, below which it needs labels between powers of ten
 _NUMBERS = 1.03  # where the numbers of a forest plot stand, in widths of its axes
 
 
@@ -106,17 +109,19 @@ def plot_forest(labels: tuple[str, str], rows: Sequence[ForestRow], ax: Any = No
     interval. Zero is in the middle, and b is better on the right, whether a higher or a lower mean is better.
 
     Args:
-        labels: Names of a and b.
+        labels: Names of a and b; long ones are wrapped.
         rows: One line each, from top to bottom.
         ax: Matplotlib axes to draw on.
     """
-    ax, (a, b) = _axes(1, 7.5, 1.3 + 0.32 * len(rows)) if ax is None else ax, labels
+    a, b = (textwrap.fill(label, _NAME_WIDTH) for label in labels)
+    lines = 1 + max(a.count("\n"), b.count("\n"))
+    ax = _axes(1, 7.5, 1.1 + 0.2 * lines + 0.32 * len(rows)) if ax is None else ax
     for place, row in enumerate(rows):
         _forest_row(ax, place, row)
     ax.axvline(0, color="black", linewidth=1)
     ax.set(xlim=(-_WIDEST - 1, _WIDEST + 1), ylim=(len(rows) - 0.4, -0.6), yticks=range(len(rows)))
     ax.set_yticklabels([row.name for row in rows])
-    ax.set_xlabel(f"{b} - {a}, in units of its margin of error")
+    ax.set_xlabel("difference / margin of error")
     for x, side, text, color in (
         (0.0, "left", f"{a}\n← is better", _BETTER["a"]),
         (1.0, "right", f"{b}\nis better →", _BETTER["b"]),
@@ -176,7 +181,18 @@ def _tail(ax: Any, distribution: Distribution, rows: str, label: str | None, sca
     ax.set_ylim(top=1.5)
     ax.yaxis.set_major_formatter(lambda share, _: f"{100 * share:g} %")
     ax.yaxis.set_minor_formatter("")
+    _label_ticks(ax.xaxis)
     ax.grid(color=_GRID, linewidth=0.8)
+
+
+def _label_ticks(axis: Any, formatter: Any = None) -> None:
+    """Label the powers of ten of a logarithmic axis; if there are one or two of them, numbers between them instead."""
+    ticker, (low, high) = import_module("matplotlib.ticker"), axis.get_view_interval()
+    is_short = high < _SHORT * low
+    on_log_scale = ticker.LogLocator(subs=(1, 2, 3, 5, 7) if is_short else (1,), numticks=8)
+    axis.set_major_locator(ticker.MaxNLocator(3) if high < 2 * low else on_log_scale)
+    axis.set_major_formatter(formatter or ("{x:g}" if is_short else ticker.LogFormatterSciNotation()))
+    axis.set_minor_formatter("")
 
 
 def _label(distribution: Distribution, rows: str, label: str | None) -> str | None:
@@ -195,9 +211,9 @@ def _profile(ax: Any, profile: Sequence[PositionBin], confidence: float, label: 
     if any(known):
         band = zip(*bounds, strict=True)
         ax.fill_between(positions, *band, where=known, color=line.get_color(), alpha=0.2, linewidth=0)
-    what = f" with {100 * confidence:.10g} % intervals" if any(known) else "" if profile else ": no sequences"
+    what = f" with {100 * confidence:.10g} % intervals" if any(known) else "" if profile else ": no positions"
     ax.set(xscale="log", ylabel="mean KL(p‖q), nats", title=f"Mean KL by position{what}")
-    ax.xaxis.set_major_formatter("{x:g}")
+    _label_ticks(ax.xaxis, lambda position, _: f"{position:g}" if position == round(position) else "")
     means = [y for line in ax.lines for y in line.get_ydata()]
     hidden = _limit_means(ax, means)
     ax.set_xlabel("position in the sequence" + (f"\n(no dot where the mean is {hidden})" if hidden else ""))

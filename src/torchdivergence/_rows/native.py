@@ -1,6 +1,7 @@
 """The native backend: rows of plain CPU tensors in C (src/native/), if the extension was built."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable
+from itertools import chain
 from typing import Any
 
 import torch
@@ -29,32 +30,29 @@ def _has_plain_memory(x: Tensor) -> bool:
     return x.is_cpu and x.dtype in DTYPE_CODES and not x.is_neg() and (x.data_ptr() != 0 or x.numel() == 0)
 
 
-def supports_tokens(p: Tensor, q: Tensor, *columns: Tensor, temperature: float) -> bool:
-    """Whether :func:`token_columns` supports these tensors."""
-    if not native or p.dim() - 1 > _LAYOUT["max_dims"] or temperature < _LEAST_TEMPERATURE:
-        return False
-    return all(_has_plain_memory(x) and _contiguous_classes(x) for x in (p, q)) and all(x.is_cpu for x in columns)
+def supports_tokens(columns: Iterable[Tensor], temperature: float) -> bool:
+    """Whether :func:`token_columns` supports these columns."""
+    return bool(native) and temperature >= _LEAST_TEMPERATURE and all(x.is_cpu for x in columns)
 
 
 def token_columns(
-    p: Tensor, q: Tensor, log_prob: tuple[bool, bool], temperature: float, known: Sequence[Tensor], target: Tensor
+    sides: Iterable[tuple[Tensor, Tensor, Tensor]], log_prob: tuple[bool, bool], temperature: float, target: Tensor
 ) -> dict[str, Tensor]:
     """The columns of rows with a target: see :func:`torchdivergence._rows.tokens.target_columns`.
 
     Args:
-        p: Classes last and contiguous.
-        q: Likewise.
-        log_prob: For p and for q, whether they hold logarithms.
+        sides: Of p and of q: the weight of the target, the logarithm of the normalizer and the most likely class,
+            float64 ``[*batch]``.
+        log_prob: For p and for q, whether the weights are logarithms.
         temperature: Divides the logits.
-        known: The logarithms of the normalizers of p and of q, and their most likely classes, float64 ``[*batch]``.
-        target: Indices of classes, int64 ``[*batch]``.
+        target: Indices of classes, ``[*batch]``.
     """
-    names, batch = _LAYOUT["columns"], p.shape[:-1]
-    values = torch.empty(len(names), *batch, dtype=torch.float64, device=p.device)
-    target, *known = (x.contiguous() for x in (target, *known))
-    addresses = tuple(x.data_ptr() for x in known)
-    sides = (_address(x, is_log) for x, is_log in zip((p, q), log_prob, strict=True))
-    native.token_columns(*sides, batch, p.shape[-1], temperature, addresses, target.data_ptr(), values.data_ptr())
+    names = _LAYOUT["columns"]
+    values = torch.empty(len(names), *target.shape, dtype=torch.float64, device=target.device)
+    target, *known = (x.contiguous() for x in (target.double(), *chain.from_iterable(sides)))
+    of_p, of_q = (tuple(x.data_ptr() for x in side) for side in (known[:3], known[3:]))
+    p, q = (*of_p, log_prob[0]), (*of_q, log_prob[1])
+    native.token_columns(p, q, target.data_ptr(), target.numel(), temperature, values.data_ptr())
     return dict(zip(names, values.unbind(), strict=True))
 
 

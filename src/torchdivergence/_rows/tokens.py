@@ -43,26 +43,19 @@ def target_columns(
         temperature: Divides the logits.
     """
     target = target.long()
-    if selected() != REFERENCE and native.supports_tokens(*sides, *log_masses, *tops, target, temperature=temperature):
-        return native.token_columns(*sides, log_prob, temperature, (*log_masses, *tops), target)
-    losses = _losses(sides, log_masses, target, log_prob, temperature)
+    weights = [_element(x, target) for x in sides]
+    if selected() != REFERENCE and native.supports_tokens((*log_masses, *tops), temperature):
+        known = zip(weights, log_masses, tops, strict=True)
+        return native.token_columns(known, log_prob, temperature, target)
+    logs = (x / temperature if is_log else x.log() for x, is_log in zip(weights, log_prob, strict=True))
+    losses = ((log_mass - log).clamp(min=0) for log_mass, log in zip(log_masses, logs, strict=True))
     return _probability_columns(*losses) | _correctness_columns(tops, target)
 
 
-def _losses(
-    sides: tuple[Tensor, Tensor],
-    log_masses: Sequence[Tensor],
-    target: Tensor,
-    log_prob: tuple[bool, bool],
-    temperature: float,
-) -> list[Tensor]:
-    index = target.clamp(0, sides[0].shape[-1] - 1)
-    losses = []
-    for x, log_mass, is_log in zip(sides, log_masses, log_prob, strict=True):
-        weight = x.gather(-1, index.unsqueeze(-1)).squeeze(-1).double()
-        loss = log_mass - (weight / temperature if is_log else weight.log())
-        losses.append(loss.clamp(min=0).masked_fill(index != target, math.nan))
-    return losses
+def _element(x: Tensor, target: Tensor) -> Tensor:
+    """The element of the target in each row, float64; NaN where the target is no class."""
+    index = target.clamp(0, x.shape[-1] - 1)
+    return x.gather(-1, index.unsqueeze(-1)).squeeze(-1).double().masked_fill(index != target, math.nan)
 
 
 def _probability_columns(loss_p: Tensor, loss_q: Tensor) -> dict[str, Tensor]:
