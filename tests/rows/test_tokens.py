@@ -88,3 +88,17 @@ def test_backends_agree_on_tied_classes_and_any_memory_layout(shape: tuple[int, 
             for name, values in found.items():
                 torch.testing.assert_close(values, expected[name], rtol=1e-14, atol=1e-15)
     assert target.numel() < 6 or expected["accuracy_p"].any()
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize(
+    ("first", "second", "log_prob", "temperature"),
+    [(1e15, 1e15 + 1, False, 1.0), (0.5, 0.5 + 2**-53, False, 1.0), (0.0, 1e-310, True, 1e20)],
+)
+def test_the_most_likely_class_is_that_of_the_larger_element_if_logarithms_or_shares_are_equal(
+    backend: str, first: float, second: float, log_prob: bool, temperature: float
+) -> None:
+    p = torch.tensor([[first, second], [second, first]], dtype=torch.float64)
+    with use_backend(backend):
+        found = columns(p, p.flip(0), torch.tensor([1, 1]), (log_prob, log_prob), temperature)
+    assert found["accuracy_p"].tolist() == [1, 0] and found["accuracy_q"].tolist() == [0, 1]

@@ -30,14 +30,14 @@ class NormalizedPair:
     """Two distributions p and q over the last dimension, with ``delta = log(p / q)`` and log p.
 
     ``log_mass``, ``[2, rows, 1]``, has the logarithms of the sums of the weights from which p and q were normalized.
-    ``log_weights`` are the logarithms of these weights, for p and for q, up to a constant for each row.
+    ``given`` are the elements of p and of q as they were passed, ``[*batch, classes]``.
     """
 
     def __init__(
-        self, p: Tensor, q: Tensor, log_p: Tensor, delta: Tensor, log_mass: Tensor, log_weights: Sequence[Tensor]
+        self, p: Tensor, q: Tensor, log_p: Tensor, delta: Tensor, log_mass: Tensor, given: Sequence[Tensor]
     ) -> None:
         self.p, self.q, self.log_p, self.delta = p, q, log_p, delta
-        self.log_mass, self.log_weights = log_mass, log_weights
+        self.log_mass, self.given = log_mass, given
 
     @cached_property
     def abs_diff(self) -> Tensor:
@@ -83,7 +83,7 @@ class NormalizedPair:
         log_p = torch.where(no_p, self.q.log() - _STEEPEST, self.log_p).clamp_(min=math.log(least))
         delta = self.delta.nan_to_num(posinf=_STEEPEST, neginf=-_STEEPEST)
         delta = delta.clamp_(-_LARGEST_EXPONENT, _LARGEST_EXPONENT)
-        return NormalizedPair(p, q, log_p, delta, self.log_mass, self.log_weights)
+        return NormalizedPair(p, q, log_p, delta, self.log_mass, self.given)
 
 
 class DifferentiablePair(NormalizedPair):

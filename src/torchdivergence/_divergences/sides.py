@@ -17,7 +17,7 @@ def _log_mass(side: int, pair: NormalizedPair) -> Tensor:
 
 
 def _top(side: int, pair: NormalizedPair) -> Tensor:
-    return pair.log_weights[side].argmax(-1, keepdim=True).double()
+    return pair.given[side].argmax(-1).reshape(-1, 1).double()  # different elements may have equal logarithms
 
 
 LOG_MASSES = "log_mass_p", "log_mass_q"

@@ -42,7 +42,7 @@ def term_sums(p: Tensor, q: Tensor, log_prob: tuple[bool, bool], temperature: fl
     values = torch.empty(len(terms), *p.shape[:-1], dtype=torch.float64, device=p.device)
     _keep_pages(p)
     for block in blocks(p.shape, _BLOCK):
-        pair, nan_if_invalid = _normalize_(_log_weights(p[block], q[block], log_prob), temperature)
+        pair, nan_if_invalid = _normalize((p[block], q[block]), log_prob, temperature)
         for term, value in zip(terms, values, strict=True):
             summands = term.summand(pair)
             term_sum = row_logsumexp(summands) if term.log_domain else row_sums(summands).clamp_(min=0)
@@ -70,7 +70,7 @@ def gradients(
     sides = [(side, log_prob[side], grad) for side, grad in enumerate(grads) if grad is not None]
     _keep_pages(p)
     for block in blocks(p.shape, _BLOCK):
-        pair, _ = _normalize_(_log_weights(p[block], q[block], log_prob), temperature, exact=False)
+        pair, _ = _normalize((p[block], q[block]), log_prob, temperature, exact=False)
         value, outer = (x[block].reshape(-1, 1) for x in (values, grad_output))
         zero_rows = (outer == 0) | (value == inf)
         outer = outer / temperature * divergence.finalize_grad(value)
@@ -99,21 +99,25 @@ def _store_(grad: Tensor, part: Tensor) -> None:
     grad.copy_(part.clamp_(-limit, limit).view(grad.shape))
 
 
-def _log_weights(p: Tensor, q: Tensor, log_prob: tuple[bool, bool]) -> Tensor:
+def _log_weights(sides: tuple[Tensor, Tensor], log_prob: tuple[bool, bool]) -> Tensor:
     """Log-weights of a block in float64, ``[2, rows, classes]``, in new memory."""
-    weights = torch.empty(2, *p.shape, dtype=torch.float64, device=p.device)
-    for x, given, is_log in zip(weights.unbind(), (p, q), log_prob, strict=True):
+    shape = sides[0].shape
+    weights = torch.empty(2, *shape, dtype=torch.float64, device=sides[0].device)
+    for x, given, is_log in zip(weights.unbind(), sides, log_prob, strict=True):
         x.copy_(given)
         if not is_log:
             x.log_()
-    return weights.view(2, -1, p.shape[-1])
+    return weights.view(2, -1, shape[-1])
 
 
-def _normalize_(weights: Tensor, temperature: float, exact: bool = True) -> tuple[NormalizedPair, Tensor]:
-    """The normalized pair of log-weights, which are overwritten; and for each row 0, or NaN if the row is invalid.
+def _normalize(
+    sides: tuple[Tensor, Tensor], log_prob: tuple[bool, bool], temperature: float, exact: bool = True
+) -> tuple[NormalizedPair, Tensor]:
+    """The normalized pair of a block of p and q; and for each row 0, or NaN if the row is invalid.
 
     If not exact, delta may be off by the rounding error of the normalizers. That is accurate enough for gradients.
     """
+    weights = _log_weights(sides, log_prob)
     top = weights.amax(-1, keepdim=True)
     nan_if_invalid = top.mul(0).sum(0).squeeze(-1)
     weights.sub_(top)
@@ -134,7 +138,7 @@ def _normalize_(weights: Tensor, temperature: float, exact: bool = True) -> tupl
     delta.sub_(shift)
     p, q = shares.div_(total)
     log_p = weights[0] - log_total[0]
-    return NormalizedPair(p, q, log_p, delta, top + log_total, weights.unbind()), nan_if_invalid
+    return NormalizedPair(p, q, log_p, delta, top + log_total, sides), nan_if_invalid
 
 
 def blocks(shape: torch.Size, size: int) -> Iterator[tuple[int | slice, ...]]:
