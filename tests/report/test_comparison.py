@@ -153,8 +153,58 @@ def test_exchanged_reports_exchange_their_values() -> None:
 def test_a_report_does_not_differ_from_itself() -> None:
     a = kept_report(P, Q, TARGET)
     for d in a.compare(a).differences.values():
-        assert d.difference == d.standard_error == d.lower == d.upper == 0
-        assert d.p_value == 1 and math.isnan(d.texts_needed) and d.verdict == "undecided"
+        assert d.difference == d.standard_error == 0
+        assert all(map(math.isnan, (d.lower, d.upper, d.p_value, d.texts_needed))) and d.verdict == "undecided"
+
+
+def worsened_evenly(lengths: list[int], period: int) -> tuple[DivergenceReport, DivergenceReport]:
+    """Two reports on texts of these lengths. In each the first of so many rows is worsened in b, and none in a."""
+    a, b = DivergenceReport(keep_sequences=True), DivergenceReport(keep_sequences=True)
+    for key, length in enumerate(lengths):
+        target, right, wrong = torch.zeros(1, length, dtype=torch.long), torch.tensor([2.0, 0]), torch.tensor([0, 2.0])
+        p = right.expand(1, length, 2)
+        q = torch.where((torch.arange(length) % period == 0)[:, None], wrong, p)
+        a.update(p, p, target, keys=torch.tensor([key]))
+        b.update(p, q, target, keys=torch.tensor([key]))
+    return a, b
+
+
+@pytest.mark.parametrize("sequential", [False, True])
+@pytest.mark.parametrize("period", [4, 49])  # in float64, 49 times 1 / 49 is not 1
+@pytest.mark.parametrize("times", [[1, 1], [1, 3, 7, 21], [2] * 20], ids=["two", "unequal", "many"])
+def test_a_difference_without_variation_has_neither_interval_nor_p_value_nor_verdict(
+    times: list[int], period: int, sequential: bool
+) -> None:
+    a, b = worsened_evenly([period * x for x in times], period)
+    found = a.compare(b, sequential=sequential)
+    d = found.differences["accuracy_q"]
+    assert d.difference == pytest.approx(-1 / period) and d.standard_error == 0
+    assert all(map(math.isnan, (d.lower, d.upper, d.p_value, d.texts_needed))) and d.verdict == "undecided"
+    assert "standard error of 0 has no interval" in str(found)
+
+
+@pytest.mark.parametrize("size", [1e160, 1e-200, 1e-300, 2.0**1000, 2.0**-1000])
+@pytest.mark.parametrize("sequential", [False, True])
+def test_the_size_of_the_weights_does_not_matter(size: float, sequential: bool) -> None:
+    ones, weights = (torch.full((TEXTS, 1), x, dtype=torch.float64) for x in (1.0, size))
+    expected, found = (
+        kept_report(P, Q, TARGET, w).compare(kept_report(P, OTHER, TARGET, w), sequential=sequential)
+        for w in (ones, weights)
+    )
+    for name, d in expected.differences.items():
+        assert list(found.differences[name][:9]) == pytest.approx(list(d[:9]), rel=1e-12, nan_ok=True)
+        assert found.differences[name].verdict == d.verdict
+    assert found.effective_sequences == pytest.approx(TEXTS)
+
+
+@pytest.mark.parametrize("size", [1e308, 5e-324])
+def test_sums_outside_the_range_of_float64_have_no_error_and_no_verdict(size: float) -> None:
+    weights = torch.full((TEXTS, 1), size, dtype=torch.float64)
+    d = kept_report(P, Q, TARGET, weights).compare(kept_report(P, OTHER, TARGET, weights)).differences["kl_mean"]
+    if size > 1:
+        assert all(map(math.isnan, d[3:9])) and d.verdict == "undecided"
+    else:
+        assert all(map(math.isfinite, d[:2]))
 
 
 @pytest.mark.parametrize("name", ["kl_mean", "top_1_agreement", "log_perplexity_ratio", "delta_p_rms"])

@@ -145,6 +145,8 @@ class PairedComparison:
         if kl.standard_error > 0 < kl.unpaired_standard_error:
             gain = kl.unpaired_standard_error / kl.standard_error
             yield f"Pairing divides the error of the KL mean by {gain:.3g}, like {gain**2:.3g} times as many texts."
+        if any(x.standard_error == 0 for x in self.differences.values()):
+            yield "nan: a difference with a standard error of 0 has no interval and no p value."
         if self.sequential:
             yield "Intervals and p values hold however often one looks while texts are added (confidence sequence)."
             yield "needed: number of texts at which the interval would exclude a difference of the observed size."
