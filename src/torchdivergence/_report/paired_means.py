@@ -44,7 +44,7 @@ class MeanDifference(NamedTuple):
     p_value: float
     """Of the hypothesis that the difference is 0. NaN, like the bounds, if the standard error is 0."""
     texts_needed: float
-    """Number of sequences for which a true difference of this size would be found."""
+    """Number of sequences needed to detect a true difference of the observed size with the given power."""
     verdict: Verdict
     """Which of the two is better, if the interval does not contain 0."""
 

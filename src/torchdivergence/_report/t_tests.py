@@ -41,7 +41,7 @@ class Test(Protocol):
         """The p value of the mean 0, for the mean divided by its standard error."""
 
     def needed(self, n: float) -> float:
-        """The t that a true mean must have so that it is found."""
+        """The t that a true mean must have to be detected with the power of the test."""
 
 
 class StudentTest:
@@ -49,7 +49,7 @@ class StudentTest:
 
     Args:
         confidence: Level of the interval.
-        power: Probability with which a mean is found that has the t of ``needed``.
+        power: Probability of detecting a mean that has the t of ``needed``; at least 0.5.
     """
 
     def __init__(self, confidence: float, power: float) -> None:
@@ -67,7 +67,7 @@ class StudentTest:
         """The margin, and as many standard errors more as give the power.
 
         From eight sequences on, and for a power of 0.8 or 0.9, this is within 0.005 of the power by the noncentral t
-        distribution. For other powers it is too large rather than too small.
+        distribution. For other powers from 0.5 on it is too large rather than too small.
         """
         return self.margin(n) + quantile(self._power, n - 1)
 
@@ -102,7 +102,7 @@ class SequentialTest:
 
 
 def sequences_needed(test: Test, t: float, sequences: int, effective: float) -> float:
-    """The smallest number of sequences for which a test finds a true mean of the observed size.
+    """The smallest number of sequences for which a test detects a true mean of the observed size.
 
     Args:
         test: The test.
@@ -113,17 +113,17 @@ def sequences_needed(test: Test, t: float, sequences: int, effective: float) -> 
     if not 0 < abs(t) < math.inf or not effective > 1:
         return math.nan
 
-    def found(n: int) -> bool:
+    def detected(n: int) -> bool:
         more = n * effective / sequences
         return test.needed(more) <= abs(t) * math.sqrt(more / effective)
 
     high = 2
-    while not found(high):
+    while not detected(high):
         high *= 2
         if high > _MOST:
             return math.inf
     low = high // 2
     while high - low > 1:
         middle = (low + high) // 2
-        low, high = (low, middle) if found(middle) else (middle, high)
+        low, high = (low, middle) if detected(middle) else (middle, high)
     return high
