@@ -19,6 +19,7 @@ from torchdivergence._inputs.settings import (
     check_labels,
     check_num_classes,
     check_parameter,
+    check_power,
     check_quantiles,
     check_top_k,
 )
@@ -288,22 +289,32 @@ class DivergenceReport(SavedMetric):
             other: The report b.
             labels: Names of a and b in tables and plots.
             confidence: Level of the intervals; by default that of this report.
-            power: Probability with which a difference of the observed size shall be found, for ``texts_needed``.
-            sequential: Whether intervals and p values shall hold however often one looks while sequences are added.
+            power: Probability of detecting a difference of the observed size, for ``texts_needed``; at least 0.5.
+            sequential: Whether intervals and p values stay valid under repeated looks (optional stopping).
 
         Raises:
-            ValueError: The reports differ in their keys, in the weight of a sequence or in their settings, or a key
-                occurs twice.
+            ValueError: The reports differ in their keys, in the weight of a sequence or in their settings, a key occurs
+                twice, or only some updates had targets.
         """
         if not isinstance(other, DivergenceReport):
             raise TypeError(f"a report is compared with another DivergenceReport, but got {type(other).__name__}.")
         names = check_labels(labels)
         level = self.confidence if confidence is None else check_parameter("confidence", confidence, 0, 1)
-        power = check_parameter("power", power, 0, 1)
-        check_equal_settings(self.settings, other.settings, _OF_ROWS, names)
-        a, b = self.sequence_sums(), other.sequence_sums()
-        check_pairs(a, b, names)
+        power = check_power(power)
+        a, b = self._paired_sums(other, names)
         return PairedComparison.of_sequences(a, b, names, level, power, check_flag("sequential", sequential))
+
+    def _paired_sums(self, other: "DivergenceReport", labels: tuple[str, str]) -> tuple[SequenceSums, SequenceSums]:
+        """The records of this report and another one. Raises unless they can be paired."""
+        check_equal_settings(self.settings, other.settings, _OF_ROWS, labels)
+        if lacking := [repr(x) for x, report in zip(labels, (self, other), strict=True) if not report.keep_sequences]:
+            raise ValueError(
+                f"the sums over each sequence are missing in {' and in '.join(lacking)}: create both reports with "
+                "keep_sequences=True."
+            )
+        a, b = self.sequence_sums(), other.sequence_sums()
+        check_pairs(a, b, labels, (int(self.compute()["invalid"]), int(other.compute()["invalid"])))
+        return a, b
 
     def worst(self) -> WorstRowTable:
         """The rows of the largest divergence, the largest first; of equal ones that of the smaller key and position.
