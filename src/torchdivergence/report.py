@@ -28,7 +28,7 @@ from torchdivergence._metrics.dict_metric import Statistic
 from torchdivergence._metrics.report_statistics import OF_TARGETS, mean_columns, report_statistics
 from torchdivergence._metrics.row_evaluator import RowEvaluator
 from torchdivergence._metrics.saved_metric import SavedMetric
-from torchdivergence._report.comparison import PairedComparison
+from torchdivergence._report.comparison import PairedComparison, compared_columns
 from torchdivergence._report.named_values import QUANTILES
 from torchdivergence._report.paired_means import MeanDifference
 from torchdivergence._report.plotting import plot_report
@@ -69,7 +69,7 @@ class DivergenceReport(SavedMetric):
         nan_policy: What to do about rows that hold NaN, +inf or a negative probability, or have no mass: "propagate"
             makes all values NaN, "omit" ignores such rows, "raise" raises in ``compute``.
         keep_sequences: Whether to keep sums over each sequence, which :meth:`compare` needs. The state then grows by
-            ``8 * (16 + len(top_k))`` bytes a sequence, 136 by default, and every update copies it.
+            ``8 * (12 + len(top_k))`` bytes a sequence, 104 by default, and every update copies it.
         worst: Number of rows of the largest divergence that :meth:`worst` returns.
         kwargs: Arguments of :class:`torchmetrics.Metric`.
 
@@ -165,7 +165,7 @@ class DivergenceReport(SavedMetric):
         statistics = report_statistics(self.top_k, self.quantiles, self.confidence)
         if worst:
             statistics[WORST] = Statistic(WorstRows(DIVERGENCE, worst))
-        sequences = SequenceRecords(mean_columns(statistics)) if keep_sequences else None
+        sequences = SequenceRecords(compared_columns(mean_columns(statistics))) if keep_sequences else None
         self._register_statistics(self._name_of_state(), statistics, sequences)
 
     def _name_of_state(self) -> str:

@@ -1,5 +1,6 @@
 """The paired comparison of two reports: against scipy, its laws, what it refuses, and its table."""
 
+import itertools
 import json
 import math
 from collections.abc import Callable
@@ -12,7 +13,7 @@ import torch
 from torch import Tensor
 from torchmetrics import MetricCollection
 
-from tests.support.reports import TEXTS, TOKENS, kept_report, texts
+from tests.support.reports import TEXTS, TOKENS, Numbers, kept_report, texts
 from torchdivergence import DivergenceReport
 
 P, Q, TARGET = texts()
@@ -26,6 +27,7 @@ NAMES = {
     "both_correct": "both_correct",
     "worsened": "worsened",
     "improved": "improved",
+    "log_perplexity_q": "loss_q",
     "log_perplexity_ratio": "log_ratio",
     "delta_p_mean": "delta_p",
 }
@@ -61,16 +63,23 @@ def weights_of_texts() -> Tensor:
     return weights
 
 
+def mean_and_error(values: Numbers, name: str) -> tuple[float, float]:
+    """A mean in a report and its clustered standard error."""
+    if name == "log_perplexity_q":
+        perplexity = values["perplexity_q"]
+        return math.log(perplexity), values["perplexity_q_clustered_standard_error"] / perplexity
+    return values[name], values[f"{'kl' if name == 'kl_mean' else name}_clustered_standard_error"]
+
+
 def test_texts_of_different_length_have_the_means_and_errors_of_their_reports() -> None:
     weights = weights_of_texts()
     a, b = kept_report(P, Q, TARGET, weights), kept_report(P, OTHER, TARGET, weights)
     found, first, second = a.compare(b), a.to_dict(), b.to_dict()
     for name in (*NAMES, "delta_p_rms"):
-        d, prefix = found.differences[name], "kl" if name == "kl_mean" else name
-        errors = [x[f"{prefix}_clustered_standard_error"] for x in (first, second)]
-        np.testing.assert_allclose([d.a, d.b], [first[name], second[name]], rtol=1e-12)
-        np.testing.assert_allclose(d.difference, second[name] - first[name], rtol=1e-9, atol=1e-15)
-        np.testing.assert_allclose(d.unpaired_standard_error, math.hypot(*errors), rtol=1e-9)
+        d, values = found.differences[name], [mean_and_error(x, name) for x in (first, second)]
+        np.testing.assert_allclose([d.a, d.b], [values[0][0], values[1][0]], rtol=1e-12)
+        np.testing.assert_allclose(d.difference, values[1][0] - values[0][0], rtol=1e-9, atol=1e-14)
+        np.testing.assert_allclose(d.unpaired_standard_error, math.hypot(values[0][1], values[1][1]), rtol=1e-9)
         t = scipy.stats.t.ppf(0.975, found.effective_sequences - 1)
         np.testing.assert_allclose(
             [d.lower, d.upper], [d.difference - t * d.standard_error, d.difference + t * d.standard_error]
@@ -214,6 +223,64 @@ def test_the_candidate_with_less_noise_is_better(name: str) -> None:
     a, b = (kept_report(p, p + size * noise, p.argmax(-1), torch.ones(len(p), 1), keys) for size in (0.5, 0.35))
     assert a.compare(b).differences[name].verdict == "b"
     assert b.compare(a).differences[name].verdict == "a"
+
+
+BETTER_IF = {
+    "kl_mean": "lower",
+    "top_1_agreement": "higher",
+    "top_3_agreement": "higher",
+    "expected_acceptance": "higher",
+    "accuracy_q": "higher",
+    "both_correct": "higher",
+    "worsened": "lower",
+    "improved": "higher",
+    "log_perplexity_q": "lower",
+    "log_perplexity_ratio": "lower",
+    "delta_p_mean": "higher",
+    "delta_p_rms": "lower",
+}
+
+
+def test_the_better_of_two_means_is_the_lower_or_the_higher_one() -> None:
+    """For each value there are two candidates with a significant difference, so the verdict follows from its sign."""
+    generator, decided = torch.Generator().manual_seed(6), set[str]()
+    p = 2 * torch.randn(200, 8, 6, generator=generator)
+    target = p.argmax(-1).where(torch.rand(200, 8, generator=generator) < 0.6, 0)
+    noise, keys = torch.randn(p.shape, generator=generator), torch.arange(200)
+    to_target = torch.nn.functional.one_hot(target, 6)
+    candidates = [p + noise, p + 0.5 * noise, p + 0.5 * noise + to_target, p + 0.5 * noise - to_target]
+    reports = [kept_report(p, q, target, torch.ones(200, 1), keys, top_k=[1, 3]) for q in candidates]
+    for a, b in itertools.combinations(reports, 2):
+        for name, d in a.compare(b).differences.items():
+            if abs(d.difference) > 5 * d.standard_error:
+                decided.add(name)
+                assert d.verdict == ("b" if (d.b > d.a) == (BETTER_IF[name] == "higher") else "a"), name
+    assert decided == BETTER_IF.keys()
+
+
+def test_references_of_their_own_give_differences_of_the_candidates_alone() -> None:
+    a, b = kept_report(P, Q, TARGET), kept_report(OTHER, BETTER, TARGET)
+    assert (
+        a.compare(b).differences["log_perplexity_q"]
+        == kept_report(BETTER, Q, TARGET).compare(b).differences["log_perplexity_q"]
+    )
+    ratio = a.compare(b).differences["log_perplexity_ratio"].difference
+    assert abs(ratio - a.compare(b).differences["log_perplexity_q"].difference) > 1e-3
+
+
+def test_more_texts_of_the_same_unequal_weights_are_taken_to_have_the_same_effective_share() -> None:
+    weights = torch.tensor([9.0, 1, 1, 1, 1, 1])[:, None]
+    a, b = (kept_report(P, x, TARGET, weights, KEYS) for x in (Q, Q + 0.05 * (OTHER - P)))
+    found = a.compare(b)
+    share = found.effective_sequences / TEXTS
+    assert share < 0.5
+    known = [d for d in found.differences.values() if 2 < d.texts_needed < math.inf]
+    assert len(known) > 3
+    for d in known:
+        t = abs(d.difference / d.standard_error)
+        for number, detected in ((d.texts_needed - 1, False), (d.texts_needed, True)):
+            needed = sum(scipy.stats.t.ppf(x, number * share - 1) for x in (0.975, 0.8))
+            assert (needed <= t * math.sqrt(number / TEXTS)) == detected
 
 
 @pytest.mark.parametrize("power", [0.5, 0.8, 0.9, 0.99])
@@ -445,12 +512,12 @@ def test_a_report_without_sequences_keeps_its_size_and_one_with_them_grows_by_th
         for report in (fixed, kept):
             report.update(P, Q, TARGET)
         sizes.append((fixed.current_state.nbytes, kept.current_state.nbytes))
-    assert sizes[0][0] == sizes[1][0] and sizes[1][1] - sizes[0][1] == 136 * TEXTS
-    assert "8 * (16 + len(top_k))" in (DivergenceReport.__doc__ or "")
+    assert sizes[0][0] == sizes[1][0] and sizes[1][1] - sizes[0][1] == 104 * TEXTS
+    assert "8 * (12 + len(top_k))" in (DivergenceReport.__doc__ or "")
     wide = DivergenceReport(keep_sequences=True, top_k=[1, 5, 10])
     start = wide.current_state.nbytes
     wide.update(P, Q, TARGET)
-    assert wide.current_state.nbytes - start == 8 * 19 * TEXTS
+    assert wide.current_state.nbytes - start == 8 * 15 * TEXTS
     kept.reset()
     assert kept.current_state.nbytes == sizes[0][0]
 
@@ -482,7 +549,7 @@ def test_reports_of_a_collection_share_the_records_of_equal_settings() -> None:
 def test_a_state_with_half_a_record_is_refused() -> None:
     report = kept_report(P, Q, TARGET)
     (name,) = report.metric_state
-    with pytest.raises(ValueError, match=r"should be \(\d+ \+ 17 n,\) in torch.int64 and is \(\d+,\)"):
+    with pytest.raises(ValueError, match=r"should be \(\d+ \+ 13 n,\) in torch.int64 and is \(\d+,\)"):
         report.merge_state({name: report.current_state[:-1]})
 
 
@@ -491,7 +558,7 @@ def test_the_table_shows_every_difference_and_the_dict_and_json_have_every_numbe
     lines, values = str(found).splitlines(), found.to_dict()
     assert lines[0] == "6 pairs of sequences" and lines[2].split()[:5] == ["old", "new", "new", "-", "old"]
     for line, (name, d) in zip(lines[3:], found.differences.items(), strict=False):
-        cells, scale = line.split("  "), 1 if name in ("kl_mean", "log_perplexity_ratio") else 100
+        cells, scale = line.split("  "), 1 if name.startswith(("kl_", "log_")) else 100
         shown = [float(x.replace(",", "")) for x in cells[1:-1] if x]
         expected = [scale * x for x in d[:7]] + [d.p_value, d.texts_needed]
         assert shown == pytest.approx(expected, rel=0.1, abs=0.02 * scale * d.standard_error, nan_ok=True)

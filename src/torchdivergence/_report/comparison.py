@@ -33,11 +33,18 @@ _MEANS: Mapping[str, _Mean] = {
     "both_correct": _Mean("both_correct", "Both correct, %", "higher", percent=True),
     "worsened": _Mean("worsened", "Worsened, %", "lower", percent=True),
     "improved": _Mean("improved", "Improved, %", "higher", percent=True),
+    "loss_q": _Mean("log_perplexity_q", "ln(perplexity of q)", "lower"),
     "log_ratio": _Mean("log_perplexity_ratio", "ln(perplexity q / p)", "lower"),
     "delta_p": _Mean("delta_p_mean", "Δp of the target, %", "higher", percent=True),
     "delta_p_squared": _Mean("delta_p_rms", "RMS Δp of the target, %", "lower", percent=True, rooted=True),
 }
-"""By column. The other columns follow from these, or do not depend on q."""
+"""By column. Of the others, ``accuracy_p`` and ``loss_p`` do not depend on q, ``accuracy_difference`` is improved -
+worsened, and ``both_wrong_differently`` is 1 - top_1_agreement - worsened - improved."""
+
+
+def compared_columns(columns: Iterable[str]) -> list[str]:
+    """Those of some columns whose means are compared."""
+    return [column for column, _ in _compared(columns)]
 
 
 def _compared(columns: Iterable[str]) -> Iterator[tuple[str, _Mean]]:

@@ -28,7 +28,7 @@ class SequenceSums(NamedTuple):
     weights: Tensor
     """Float64: the number of rows of each sequence, or the sum of their weights."""
     sums: dict[str, Tensor]
-    """Float64: the weighted sums of each column. A column that no sequence has is missing."""
+    """Float64: the weighted sums of each compared column. A column that no sequence has is missing."""
 
 
 def check_pairs(a: SequenceSums, b: SequenceSums, labels: tuple[str, str], invalid: tuple[int, int] = (0, 0)) -> None:
