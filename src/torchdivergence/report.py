@@ -37,9 +37,9 @@ from torchdivergence._report.worst_table import WorstRowTable
 from torchdivergence._rows.tokens import agreement_columns, target_columns
 from torchdivergence._states.part import DIVERGENCE, RowBatch
 from torchdivergence._states.sequences import SEQUENCES, SequenceRecords, SequenceSums, check_pairs
-from torchdivergence._states.worst import WORST, WorstRows
+from torchdivergence._states.worst import WORST, WorstRow, WorstRows
 
-__all__ = ["DivergenceReport", "MeanDifference", "PairedComparison"]
+__all__ = ["DivergenceReport", "MeanDifference", "PairedComparison", "SequenceSums", "WorstRow"]
 
 _OF_ROWS = ("log_prob", "temperature", "top_k", "num_classes", "ignore_index")
 """The settings that decide the values of a row."""
@@ -188,7 +188,8 @@ class DivergenceReport(SavedMetric):
 
     def extra_repr(self) -> str:
         """The settings."""
-        return f"{self.evaluator!r}, top_k={self.top_k}, num_classes={self.num_classes}"
+        names = ("top_k", "num_classes", "ignore_index", "keep_sequences")
+        return ", ".join([repr(self.evaluator), *(f"{x}={getattr(self, x)}" for x in names), f"worst={self.num_worst}"])
 
     def update(
         self,
@@ -318,6 +319,8 @@ class DivergenceReport(SavedMetric):
 
     def worst(self) -> WorstRowTable:
         """The rows of the largest divergence, the largest first; of equal ones that of the smaller key and position.
+
+        The position is the index in the sequence, whose batch dimensions are flattened.
 
         On several processes it synchronizes them, unless ``compute`` did so before.
         """
