@@ -18,14 +18,25 @@ Numbers = npt.NDArray[np.float64]
 
 CONFIDENCE = 0.95
 TEXTS = 500
-VARIATION, MORE_VARIATION = 0.5, 1.0
+VARIATION, MORE_VARIATION, MOST_VARIATION = 0.5, 1.0, 2.0
 CHANGED = 2.0
 _STEPS = 20  # effective numbers of texts are rounded down to multiples of 1 / 20
-TESTS: Mapping[str, Test] = {"default": StudentTest(CONFIDENCE, power=0.5), "sequential": SequentialTest(CONFIDENCE)}
+WIDE_PRIOR = 1.0
+LATER = 100
+TESTS: Mapping[str, Test] = {
+    "default": StudentTest(CONFIDENCE, power=0.5),
+    "sequential": SequentialTest(CONFIDENCE),
+    f"g = {WIDE_PRIOR:g}": SequentialTest(CONFIDENCE, WIDE_PRIOR),
+}
+SHOWN = (
+    *(("default", "one look"), ("default", "all looks"), ("sequential", "one look"), ("sequential", "all looks")),
+    *(("sequential", f"looks from {LATER} texts on"), (f"g = {WIDE_PRIOR:g}", "all looks")),
+)
 TEXT = """\
-Share of {:,} samples in which the {:g} % interval excludes the true mean difference: after {} texts, and after at least
-one of 2 to {} texts. The difference of each text is drawn from the distribution in the first column; in parentheses is
-the coefficient of variation of the lognormal variable."""
+Share of {samples:,} samples in which the {level:g} % interval excludes the true mean difference: after {texts} texts
+(one look), after at least one of 2 to {texts} (all looks), and after at least one of {later} to {texts}. The last
+column is the sequential interval with another g. The difference of each text is drawn from the distribution in the
+first column; in parentheses is the coefficient of variation of the lognormal variable."""
 
 
 def normal(generator: np.random.Generator, shape: tuple[int, int]) -> tuple[Numbers, Numbers]:
@@ -59,6 +70,7 @@ DIFFERENCES: Mapping[str, Callable[[np.random.Generator, tuple[int, int]], tuple
     f"normal times lognormal ({MORE_VARIATION})": heavy_tailed,
     f"lognormal less their mean ({VARIATION})": skewed,
     f"lognormal less their mean ({MORE_VARIATION})": partial(skewed, variation=MORE_VARIATION),
+    f"lognormal less their mean ({MOST_VARIATION})": partial(skewed, variation=MOST_VARIATION),
 }
 
 
@@ -74,15 +86,16 @@ def t_values(sums: Numbers, weights: Numbers) -> tuple[Numbers, Numbers]:
     return t[:, 1:], (total**2 / square)[:, 1:]
 
 
-def false_discoveries(name: str, samples: int, texts: int = TEXTS) -> dict[str, tuple[float, float]]:
-    """For each test the share of samples whose interval excludes 0: after the last text, and at any time."""
+def false_discoveries(name: str, samples: int, texts: int = TEXTS) -> dict[tuple[str, str], float]:
+    """For each test and number of looks the share of samples whose interval excludes 0 at one of the looks."""
     t, effective = t_values(*DIFFERENCES[name](np.random.default_rng(0), (samples, texts)))
     numbers, index = np.unique(np.floor(effective * _STEPS + 1e-6) / _STEPS, return_inverse=True)
-    found = {}
+    found = dict[tuple[str, str], float]()
     for test_name, test in TESTS.items():
         margins = np.array([test.margin(n) for n in numbers])
         excluded = t > np.nan_to_num(margins, nan=math.inf, posinf=math.inf)[index.reshape(t.shape)]
-        found[test_name] = float(excluded[:, -1].mean()), float(excluded.any(1).mean())
+        first = {"one look": texts, "all looks": 2, f"looks from {LATER} texts on": LATER}
+        found |= {(test_name, looks): float(excluded[:, n - 2 :].any(1).mean()) for looks, n in first.items()}
     return found
 
 
@@ -90,9 +103,9 @@ def measure(quick: bool) -> Section:
     samples, lines = 500 if quick else 10_000, list[list[str]]()
     for name in DIFFERENCES:
         found = false_discoveries(name, samples)
-        lines.append([name, *(f"{100 * share:.1f} %" for shares in found.values() for share in shares)])
-    head = ["Differences", *(f"{name}, {when}" for name in TESTS for when in ("one look", "all looks"))]
-    text = TEXT.format(samples, 100 * CONFIDENCE, TEXTS, TEXTS)
+        lines.append([name, *(f"{100 * found[column]:.1f} %" for column in SHOWN)])
+    head = ["Differences", *map(", ".join, SHOWN)]
+    text = TEXT.format(samples=samples, level=100 * CONFIDENCE, texts=TEXTS, later=LATER)
     return Section("Looking at a paired difference again and again", paragraphs(text, table(head, lines)))
 
 

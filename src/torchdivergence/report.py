@@ -19,6 +19,7 @@ from torchdivergence._inputs.settings import (
     check_labels,
     check_num_classes,
     check_parameter,
+    check_power,
     check_quantiles,
     check_top_k,
 )
@@ -27,7 +28,7 @@ from torchdivergence._metrics.dict_metric import Statistic
 from torchdivergence._metrics.report_statistics import OF_TARGETS, mean_columns, report_statistics
 from torchdivergence._metrics.row_evaluator import RowEvaluator
 from torchdivergence._metrics.saved_metric import SavedMetric
-from torchdivergence._report.comparison import PairedComparison
+from torchdivergence._report.comparison import PairedComparison, compared_columns
 from torchdivergence._report.named_values import QUANTILES
 from torchdivergence._report.paired_means import MeanDifference
 from torchdivergence._report.plotting import plot_report
@@ -36,9 +37,9 @@ from torchdivergence._report.worst_table import WorstRowTable
 from torchdivergence._rows.tokens import agreement_columns, target_columns
 from torchdivergence._states.part import DIVERGENCE, RowBatch
 from torchdivergence._states.sequences import SEQUENCES, SequenceRecords, SequenceSums, check_pairs
-from torchdivergence._states.worst import WORST, WorstRows
+from torchdivergence._states.worst import WORST, WorstRow, WorstRows
 
-__all__ = ["DivergenceReport", "MeanDifference", "PairedComparison"]
+__all__ = ["DivergenceReport", "MeanDifference", "PairedComparison", "SequenceSums", "WorstRow"]
 
 _OF_ROWS = ("log_prob", "temperature", "top_k", "num_classes", "ignore_index")
 """The settings that decide the values of a row."""
@@ -68,7 +69,7 @@ class DivergenceReport(SavedMetric):
         nan_policy: What to do about rows that hold NaN, +inf or a negative probability, or have no mass: "propagate"
             makes all values NaN, "omit" ignores such rows, "raise" raises in ``compute``.
         keep_sequences: Whether to keep sums over each sequence, which :meth:`compare` needs. The state then grows by
-            ``8 * (16 + len(top_k))`` bytes a sequence, 136 by default, and every update copies it.
+            ``8 * (12 + len(top_k))`` bytes a sequence, 104 by default, and every update copies it.
         worst: Number of rows of the largest divergence that :meth:`worst` returns.
         kwargs: Arguments of :class:`torchmetrics.Metric`.
 
@@ -164,7 +165,7 @@ class DivergenceReport(SavedMetric):
         statistics = report_statistics(self.top_k, self.quantiles, self.confidence)
         if worst:
             statistics[WORST] = Statistic(WorstRows(DIVERGENCE, worst))
-        sequences = SequenceRecords(mean_columns(statistics)) if keep_sequences else None
+        sequences = SequenceRecords(compared_columns(mean_columns(statistics))) if keep_sequences else None
         self._register_statistics(self._name_of_state(), statistics, sequences)
 
     def _name_of_state(self) -> str:
@@ -187,7 +188,8 @@ class DivergenceReport(SavedMetric):
 
     def extra_repr(self) -> str:
         """The settings."""
-        return f"{self.evaluator!r}, top_k={self.top_k}, num_classes={self.num_classes}"
+        names = ("top_k", "num_classes", "ignore_index", "keep_sequences")
+        return ", ".join([repr(self.evaluator), *(f"{x}={getattr(self, x)}" for x in names), f"worst={self.num_worst}"])
 
     def update(
         self,
@@ -288,25 +290,37 @@ class DivergenceReport(SavedMetric):
             other: The report b.
             labels: Names of a and b in tables and plots.
             confidence: Level of the intervals; by default that of this report.
-            power: Probability with which a difference of the observed size shall be found, for ``texts_needed``.
-            sequential: Whether intervals and p values shall hold however often one looks while sequences are added.
+            power: Probability of detecting a difference of the observed size, for ``texts_needed``; at least 0.5.
+            sequential: Whether intervals and p values stay valid under repeated looks (optional stopping).
 
         Raises:
-            ValueError: The reports differ in their keys, in the weight of a sequence or in their settings, or a key
-                occurs twice.
+            ValueError: The reports differ in their keys, in the weight of a sequence or in their settings, a key occurs
+                twice, or only some updates had targets.
         """
         if not isinstance(other, DivergenceReport):
             raise TypeError(f"a report is compared with another DivergenceReport, but got {type(other).__name__}.")
         names = check_labels(labels)
         level = self.confidence if confidence is None else check_parameter("confidence", confidence, 0, 1)
-        power = check_parameter("power", power, 0, 1)
-        check_equal_settings(self.settings, other.settings, _OF_ROWS, names)
-        a, b = self.sequence_sums(), other.sequence_sums()
-        check_pairs(a, b, names)
+        power = check_power(power)
+        a, b = self._paired_sums(other, names)
         return PairedComparison.of_sequences(a, b, names, level, power, check_flag("sequential", sequential))
+
+    def _paired_sums(self, other: "DivergenceReport", labels: tuple[str, str]) -> tuple[SequenceSums, SequenceSums]:
+        """The records of this report and another one. Raises unless they can be paired."""
+        check_equal_settings(self.settings, other.settings, _OF_ROWS, labels)
+        if lacking := [repr(x) for x, report in zip(labels, (self, other), strict=True) if not report.keep_sequences]:
+            raise ValueError(
+                f"the sums over each sequence are missing in {' and in '.join(lacking)}: create both reports with "
+                "keep_sequences=True."
+            )
+        a, b = self.sequence_sums(), other.sequence_sums()
+        check_pairs(a, b, labels, (int(self.compute()["invalid"]), int(other.compute()["invalid"])))
+        return a, b
 
     def worst(self) -> WorstRowTable:
         """The rows of the largest divergence, the largest first; of equal ones that of the smaller key and position.
+
+        The position is the index in the sequence, whose batch dimensions are flattened.
 
         On several processes it synchronizes them, unless ``compute`` did so before.
         """

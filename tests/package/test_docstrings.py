@@ -2,12 +2,13 @@
 
 import doctest
 import inspect
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 import torchdivergence
-from torchdivergence import functional
+from torchdivergence import functional, report
 from torchdivergence._divergences import SPECS
 
 PUBLIC: dict[str, Any] = {name: getattr(torchdivergence, name) for name in torchdivergence.__all__}
@@ -20,6 +21,12 @@ def test_examples_run(name: str) -> None:
     assert example.examples
     results = doctest.DocTestRunner(optionflags=doctest.ELLIPSIS).run(example)
     assert results.failed == 0 and results.attempted == len(example.examples)
+
+
+def test_the_api_page_has_what_a_report_returns() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "api.md").read_text()
+    for name in set(report.__all__) - {"DivergenceReport"}:
+        assert f".. autoclass:: torchdivergence.report.{name}\n" in page
 
 
 @pytest.mark.parametrize("name", SPECS)

@@ -1,4 +1,4 @@
-"""The paired comparison of two reports: against scipy, its laws, what it refuses, and its table."""
+"""The paired comparison of two reports: against scipy, its laws, and its table."""
 
 import json
 import math
@@ -10,14 +10,14 @@ import pytest
 import scipy.stats
 import torch
 from torch import Tensor
-from torchmetrics import MetricCollection
 
-from tests.support.reports import TEXTS, TOKENS, kept_report, texts
+from tests.support.reports import TEXTS, TOKENS, Numbers, kept_report, other_candidate, texts
 from torchdivergence import DivergenceReport
 
 P, Q, TARGET = texts()
 BETTER = P + 0.8 * (Q - P)
-OTHER = texts(noise=0.31, seed=3)[1] - texts(seed=3)[0] + P
+OTHER = other_candidate()
+KEYS = torch.arange(TEXTS) * 7
 NAMES = {
     "kl_mean": "divergence",
     "top_1_agreement": "top_1_agreement",
@@ -26,6 +26,7 @@ NAMES = {
     "both_correct": "both_correct",
     "worsened": "worsened",
     "improved": "improved",
+    "log_perplexity_q": "loss_q",
     "log_perplexity_ratio": "log_ratio",
     "delta_p_mean": "delta_p",
 }
@@ -61,16 +62,23 @@ def weights_of_texts() -> Tensor:
     return weights
 
 
+def mean_and_error(values: Numbers, name: str) -> tuple[float, float]:
+    """A mean in a report and its clustered standard error."""
+    if name == "log_perplexity_q":
+        perplexity = values["perplexity_q"]
+        return math.log(perplexity), values["perplexity_q_clustered_standard_error"] / perplexity
+    return values[name], values[f"{'kl' if name == 'kl_mean' else name}_clustered_standard_error"]
+
+
 def test_texts_of_different_length_have_the_means_and_errors_of_their_reports() -> None:
     weights = weights_of_texts()
     a, b = kept_report(P, Q, TARGET, weights), kept_report(P, OTHER, TARGET, weights)
     found, first, second = a.compare(b), a.to_dict(), b.to_dict()
     for name in (*NAMES, "delta_p_rms"):
-        d, prefix = found.differences[name], "kl" if name == "kl_mean" else name
-        errors = [x[f"{prefix}_clustered_standard_error"] for x in (first, second)]
-        np.testing.assert_allclose([d.a, d.b], [first[name], second[name]], rtol=1e-12)
-        np.testing.assert_allclose(d.difference, second[name] - first[name], rtol=1e-9, atol=1e-15)
-        np.testing.assert_allclose(d.unpaired_standard_error, math.hypot(*errors), rtol=1e-9)
+        d, values = found.differences[name], [mean_and_error(x, name) for x in (first, second)]
+        np.testing.assert_allclose([d.a, d.b], [values[0][0], values[1][0]], rtol=1e-12)
+        np.testing.assert_allclose(d.difference, values[1][0] - values[0][0], rtol=1e-9, atol=1e-14)
+        np.testing.assert_allclose(d.unpaired_standard_error, math.hypot(values[0][1], values[1][1]), rtol=1e-9)
         t = scipy.stats.t.ppf(0.975, found.effective_sequences - 1)
         np.testing.assert_allclose(
             [d.lower, d.upper], [d.difference - t * d.standard_error, d.difference + t * d.standard_error]
@@ -150,37 +158,6 @@ def test_exchanged_reports_exchange_their_values() -> None:
         assert other.verdict == {"a": "b", "b": "a"}.get(d.verdict, d.verdict)
 
 
-def test_a_report_does_not_differ_from_itself() -> None:
-    a = kept_report(P, Q, TARGET)
-    for d in a.compare(a).differences.values():
-        assert d.difference == d.standard_error == d.lower == d.upper == 0
-        assert d.p_value == 1 and math.isnan(d.texts_needed) and d.verdict == "undecided"
-
-
-@pytest.mark.parametrize("name", ["kl_mean", "top_1_agreement", "log_perplexity_ratio", "delta_p_rms"])
-def test_the_candidate_with_less_noise_is_better(name: str) -> None:
-    p = P.repeat(8, 1, 1) + torch.arange(8 * TEXTS)[:, None, None] % 7 * torch.linspace(0, 0.1, P.shape[-1])
-    noise, keys = torch.randn(p.shape, generator=torch.Generator().manual_seed(4)), torch.arange(len(p))
-    a, b = (kept_report(p, p + size * noise, p.argmax(-1), torch.ones(len(p), 1), keys) for size in (0.5, 0.35))
-    assert a.compare(b).differences[name].verdict == "b"
-    assert b.compare(a).differences[name].verdict == "a"
-
-
-@pytest.mark.parametrize("power", [0.3, 0.5, 0.8, 0.9, 0.99])
-def test_the_power_at_the_needed_number_of_texts_is_the_one_asked_for(power: float) -> None:
-    noise = 0.05 * torch.randn(P.shape, generator=torch.Generator().manual_seed(5))
-    found = kept_report(P, Q, TARGET).compare(kept_report(P, Q + noise, TARGET), power=power)
-    known = [d for d in found.differences.values() if d.texts_needed >= 8]
-    assert len(known) > 3
-    for d in known:
-        reached = []
-        for number in (d.texts_needed - 1, d.texts_needed):
-            center = abs(d.difference / d.standard_error) * math.sqrt(number / TEXTS)
-            reached.append(scipy.stats.nct.sf(scipy.stats.t.ppf(0.975, number - 1), number - 1, center))
-        assert reached[1] > power - 0.005
-        assert reached[0] < power + 0.005 or power not in (0.8, 0.9)  # for others the number is larger than needed
-
-
 @pytest.mark.parametrize("policy", ["propagate", "omit"])
 def test_an_invalid_row_makes_a_comparison_nan_or_is_left_out_of_both(policy: Any) -> None:
     broken = [x.clone() for x in (Q, OTHER)]
@@ -217,201 +194,12 @@ def test_a_single_pair_has_a_difference_without_error() -> None:
     assert math.isfinite(d.difference) and all(map(math.isnan, d[3:9])) and d.verdict == "undecided"
 
 
-KEYS = torch.arange(TEXTS) * 7
-REFUSED: dict[str, tuple[Callable[[], Any], str]] = {
-    "other keys": (
-        lambda: kept_report(P, Q, TARGET, torch.ones(TEXTS, 1), KEYS + 7),
-        "the keys 0 are only in 'a', and the keys 42 are only in 'b'",
-    ),
-    "fewer keys": (lambda: kept_report(*sides(), batches=[[1, 2, 3, 4, 5]]), r"the keys 0 are only in 'a'\.$"),
-    "many other keys": (lambda: kept_report(*sides()[:4], KEYS + 1), "6 keys, such as 1, 8, 15, are only in 'b'"),
-    "duplicate keys": (
-        lambda: kept_report(*sides(), batches=[[0, 1], [1, 2], [3, 4, 5]]),
-        "in 'b' the keys 7 occur more than once: pass keys to update",
-    ),
-    "other weights": (
-        lambda: kept_report(P, Q, TARGET, torch.tensor([1.0, 1, 1, 2, 1, 1])[:, None], KEYS),
-        r"same weight .* but the keys 21 differ",
-    ),
-    "a temperature": (lambda: kept_report(*sides(), temperature=2.0), "temperature is 1.0 in 'a' and 2.0 in 'b'"),
-    "several settings": (
-        lambda: kept_report(*sides(), top_k=[1, 2], num_classes=30),
-        r"top_k is \[1\] in 'a' and \[1, 2\] in 'b'; num_classes is None in 'a' and 30 in 'b'",
-    ),
-    "probabilities": (
-        lambda: kept_report(P.softmax(-1), Q.softmax(-1), *sides()[2:], log_prob=False),
-        r"log_prob is \[True, True\] in 'a' and \[False, False\] in 'b'",
-    ),
-    "a report of fixed size": (lambda: kept_report(*sides(), keep_sequences=False), "with keep_sequences=True"),
-}
-
-
-def sides() -> tuple[Tensor, ...]:
-    return P, Q, TARGET, torch.ones(TEXTS, 1), KEYS
-
-
-@pytest.mark.parametrize("name", REFUSED)
-def test_reports_that_cannot_be_paired_are_refused_with_the_reason(name: str) -> None:
-    make, text = REFUSED[name]
-    a, b = kept_report(*sides()), make()
-    with pytest.raises(ValueError, match=text):
-        a.compare(b)
-
-
-def test_an_empty_report_and_another_metric_are_refused() -> None:
-    empty = DivergenceReport(keep_sequences=True)
-    with pytest.raises(ValueError, match="both reports are empty"), pytest.warns(UserWarning, match="compute"):
-        empty.compare(empty)
-    with pytest.raises(TypeError, match="another DivergenceReport, but got dict"):
-        empty.compare({})  # type: ignore[arg-type]
-
-
-@pytest.mark.parametrize(
-    ("arguments", "error", "text"),
-    [
-        ({"labels": "ab"}, TypeError, "labels must be two strings"),
-        ({"labels": ("a", "b", "c")}, TypeError, "labels must be two strings"),
-        ({"power": 1}, ValueError, "power must be above 0 and below 1"),
-        ({"confidence": 95}, ValueError, "confidence must be above 0 and below 1"),
-        ({"sequential": 1}, TypeError, "sequential must be True or False"),
-    ],
-)
-def test_wrong_arguments_of_a_comparison_are_refused(
-    arguments: dict[str, Any], error: type[Exception], text: str
-) -> None:
-    a = kept_report(P, Q, TARGET)
-    with pytest.raises(error, match=text):
-        a.compare(a, **arguments)
-
-
-@pytest.mark.parametrize(
-    ("keys", "error", "text"),
-    [
-        (torch.zeros(TEXTS), TypeError, "tensor of integers, one for each sequence, but got torch.float32"),
-        ([1, 2], TypeError, "but got list"),
-        (torch.arange(TEXTS - 1), ValueError, r"each of the 6 sequences along the first dimension of p, .* are \(5,\)"),
-        (torch.zeros(TEXTS, TOKENS, dtype=torch.long), ValueError, r"are \(6, 40\)"),
-        (None, ValueError, "pass target, or pass keys"),
-    ],
-)
-@pytest.mark.parametrize("settings", [{"keep_sequences": True}, {"worst": 3}], ids=["sequences", "worst"])
-def test_wrong_or_missing_keys_are_refused_and_change_nothing(
-    keys: Any, error: type[Exception], text: str, settings: dict[str, Any]
-) -> None:
-    report = DivergenceReport(**settings)
-    report.update(P, Q, TARGET)
-    before = report.current_state.clone()
-    with pytest.raises(error, match=text):
-        report.update(P, Q, None, None, keys)
-    assert torch.equal(report.current_state, before) and report.update_count == 1
-
-
-def test_keys_are_made_from_the_order_of_the_targets_that_count() -> None:
-    def keys(target: Tensor, weights: Tensor | None = None) -> list[int]:
-        logits = torch.zeros(*target.shape, 50)
-        report = DivergenceReport(keep_sequences=True)
-        report.update(logits, logits, target, weights)
-        return report.sequence_sums().keys.tolist()
-
-    given = torch.tensor([[3, 1, 4, 1, 5]])
-    (key,) = keys(given)
-    assert keys(torch.tensor([[-100, 3, 1, -100, 4, 1, 5, -100]])) == [key]
-    assert keys(torch.tensor([[3, 9, 1, 4, 1, 5]]), torch.tensor([[1.0, 0, 1, 1, 1, 1]])) == [key]
-    assert keys(given.int()) == [key]
-    for other in ([3, 1, 1, 4, 5], [3, 1, 4, 1], [3, 1, 4, 1, 5, 0], [0, 3, 1, 4, 1, 5], [3, 1, 4, 1, 6]):
-        assert keys(torch.tensor([other])) != [key]
-    pairs = torch.cartesian_prod(torch.arange(50), torch.arange(50))
-    assert len(set(keys(pairs))) == 2500
-    assert keys(torch.full((1, 3), -100)) == []
-
-
-def hash_of(target: list[int]) -> int:
-    """The hash in integers of any size."""
-    total = 0
-    for place, token in enumerate(target, 1):
-        x = (token + place * 0x9E3779B97F4A7C15) % 2**64
-        x = (x ^ x >> 30) * 0xBF58476D1CE4E5B9 % 2**64
-        x = (x ^ x >> 27) * 0x94D049BB133111EB % 2**64
-        total += x ^ x >> 31
-    return (total + 2**63) % 2**64 - 2**63
-
-
-def test_a_key_is_the_sum_of_the_hashes_of_the_targets_and_their_places() -> None:
-    report = kept_report(P, Q, TARGET)
-    assert report.sequence_sums().keys.tolist() == sorted(map(hash_of, TARGET.tolist()))
-
-
-@pytest.mark.parametrize("settings", [{"keep_sequences": False}, {"worst": 0}, {"worst": 6}])
-def test_a_report_that_keeps_something_else_is_not_merged(settings: dict[str, Any]) -> None:
-    report = kept_report(P, Q, TARGET)
-    with pytest.raises(ValueError, match="with the same settings"):
-        report.merge_state(kept_report(P, Q, TARGET, **settings))
-
-
-def test_passed_keys_replace_those_of_the_targets_and_need_none() -> None:
-    keys = torch.tensor([5, -3, 2**62, 0, 1, 7])
-    report = kept_report(P, Q, TARGET, torch.ones(TEXTS, 1), keys)
-    assert report.sequence_sums().keys.tolist() == sorted(keys.tolist())
-    bare, other = (DivergenceReport(keep_sequences=True) for _ in range(2))
-    bare.update(P, Q, keys=keys)
-    other.update(P, OTHER, keys=keys.flip(0))
-    assert list(bare.compare(other).differences) == ["kl_mean", "top_1_agreement", "expected_acceptance"]
-
-
-def test_a_report_without_sequences_keeps_its_size_and_one_with_them_grows_by_the_stated_bytes() -> None:
-    fixed, kept = DivergenceReport(), DivergenceReport(keep_sequences=True)
-    sizes = []
-    for _ in range(2):
-        for report in (fixed, kept):
-            report.update(P, Q, TARGET)
-        sizes.append((fixed.current_state.nbytes, kept.current_state.nbytes))
-    assert sizes[0][0] == sizes[1][0] and sizes[1][1] - sizes[0][1] == 136 * TEXTS
-    assert "8 * (16 + len(top_k))" in (DivergenceReport.__doc__ or "")
-    wide = DivergenceReport(keep_sequences=True, top_k=[1, 5, 10])
-    start = wide.current_state.nbytes
-    wide.update(P, Q, TARGET)
-    assert wide.current_state.nbytes - start == 8 * 19 * TEXTS
-    kept.reset()
-    assert kept.current_state.nbytes == sizes[0][0]
-
-
-def test_reports_with_and_without_sequences_give_the_same_bits() -> None:
-    fixed = DivergenceReport()
-    fixed.update(P, Q, TARGET)
-    assert kept_report(P, Q, TARGET).to_dict() == fixed.to_dict()
-
-
-def test_reports_of_a_collection_share_the_records_of_equal_settings() -> None:
-    reports: dict[str, Any] = {
-        "a": DivergenceReport(keep_sequences=True),
-        "b": DivergenceReport(keep_sequences=True, confidence=0.5),
-        "c": DivergenceReport(),
-    }
-    collection = MetricCollection(reports)
-    for batch in ([0, 1], [2, 3, 4], [5]):
-        collection.update(P[batch], Q[batch], target=TARGET[batch])
-    collection.compute()
-    assert sorted(map(sorted, collection.compute_groups.values())) == [["a", "b"], ["c"]]
-    other = kept_report(P, OTHER, TARGET)
-    expected = kept_report(P, Q, TARGET).compare(other, confidence=0.9)
-    for name in "ab":
-        found: Any = collection[name]
-        assert found.compare(other, confidence=0.9) == expected
-
-
-def test_a_state_with_half_a_record_is_refused() -> None:
-    report = kept_report(P, Q, TARGET)
-    (name,) = report.metric_state
-    with pytest.raises(ValueError, match=r"should be \(\d+ \+ 17 n,\) in torch.int64 and is \(\d+,\)"):
-        report.merge_state({name: report.current_state[:-1]})
-
-
 def test_the_table_shows_every_difference_and_the_dict_and_json_have_every_number() -> None:
     found = kept_report(P, Q, TARGET).compare(kept_report(P, BETTER, TARGET), labels=("old", "new"))
     lines, values = str(found).splitlines(), found.to_dict()
     assert lines[0] == "6 pairs of sequences" and lines[2].split()[:5] == ["old", "new", "new", "-", "old"]
     for line, (name, d) in zip(lines[3:], found.differences.items(), strict=False):
-        cells, scale = line.split("  "), 1 if name in ("kl_mean", "log_perplexity_ratio") else 100
+        cells, scale = line.split("  "), 1 if name.startswith(("kl_", "log_")) else 100
         shown = [float(x.replace(",", "")) for x in cells[1:-1] if x]
         expected = [scale * x for x in d[:7]] + [d.p_value, d.texts_needed]
         assert shown == pytest.approx(expected, rel=0.1, abs=0.02 * scale * d.standard_error, nan_ok=True)
@@ -421,6 +209,16 @@ def test_the_table_shows_every_difference_and_the_dict_and_json_have_every_numbe
     loaded = json.loads(found.to_json())
     assert loaded["label_b"] == "new" and loaded["sequences"] == 6 and loaded["kl_mean_verdict"] == "b"
     assert {type(x) for x in loaded.values()} <= {str, float, int, bool}
+
+
+@pytest.mark.parametrize("opposite", [False, True])
+def test_the_gain_from_pairing_is_printed_if_there_is_one(opposite: bool) -> None:
+    sizes = torch.linspace(0.5, 1.5, TEXTS)[:, None, None]
+    a, b = (kept_report(P, P + size * (Q - P), TARGET) for size in (sizes, sizes.flip(0) if opposite else 0.9 * sizes))
+    found = a.compare(b)
+    kl = found.differences["kl_mean"]
+    assert (kl.standard_error > kl.unpaired_standard_error) == opposite
+    assert ("Pairing divides the error" in str(found)) != opposite
 
 
 def test_the_plot_shows_every_difference() -> None:

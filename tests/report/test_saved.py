@@ -1,6 +1,7 @@
 """Reports in files: what was saved is loaded, and files of others are refused."""
 
 import json
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -97,15 +98,33 @@ def rewrite(path: Path, rename: Callable[[str], str], cut: int | None = None) ->
     save_file({rename(name): x[:cut].clone() for name, x in load_file(path).items()}, path, metadata)
 
 
+NOT_WRITTEN = r"was not written by DivergenceReport.save\(\), or is damaged"
 REFUSED: dict[str, tuple[Callable[[Path], Any], str]] = {
     "tensors of a model": (
         lambda path: save_file({"w": torch.zeros(2)}, path),
-        "was not written by DivergenceReport.save",
+        NOT_WRITTEN,
     ),
-    "text": (lambda path: path.write_text("{}"), "was not written by DivergenceReport.save"),
-    "an empty file": (lambda path: path.write_bytes(b""), "was not written by DivergenceReport.save"),
-    "half a file": (lambda path: path.write_bytes(path.read_bytes()[:-8]), "was not written by DivergenceReport.save"),
-    "another class": (edited(torchdivergence="KLDivergence"), "was not written by DivergenceReport.save"),
+    "text": (lambda path: path.write_text("{}"), NOT_WRITTEN),
+    "an empty file": (lambda path: path.write_bytes(b""), NOT_WRITTEN),
+    "half a file": (lambda path: path.write_bytes(path.read_bytes()[:-8]), NOT_WRITTEN),
+    "no settings": (edited(settings=None), NOT_WRITTEN),
+    "no metadata": (edited(metadata=None), NOT_WRITTEN),
+    "settings that are no JSON": (edited(settings="{"), "its settings or metadata are wrong"),
+    "settings that are a list": (edited(settings="[1]"), "its settings or metadata are wrong"),
+    "metadata that are a number": (edited(metadata="1"), "its settings or metadata are wrong"),
+    "a wrong setting": (
+        edited(settings=json.dumps(DivergenceReport().settings | {"confidence": 95})),
+        "settings or metadata are wrong.*confidence must be above 0 and below 1",
+    ),
+    "settings of another report": (
+        edited(settings=json.dumps(DivergenceReport().settings)),
+        r"cannot be loaded: its state does not belong to its settings: the incoming states are \['",
+    ),
+    "a missing setting": (
+        edited(settings=json.dumps({k: x for k, x in DivergenceReport().settings.items() if k != "top_k"})),
+        r"the file has no settings \['top_k'\]",
+    ),
+    "another class": (edited(torchdivergence="KLDivergence"), NOT_WRITTEN),
     "another format": (
         renamed,
         f"cannot be loaded.*has format {FORMAT + 1}, and this version of torchdivergence reads",
@@ -129,11 +148,15 @@ def test_a_foreign_or_damaged_file_is_refused_with_the_reason(name: str, tmp_pat
 def test_a_missing_file_is_an_error_of_the_system(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         DivergenceReport.load(tmp_path / "none")
+    with pytest.raises(IsADirectoryError):
+        DivergenceReport.load(tmp_path)
 
 
 def test_metadata_that_are_no_strings_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(TypeError, match=r"must be strings by names, but got \{'tokens': 5\}"):
-        DivergenceReport().save(tmp_path / "a", {"tokens": 5})  # type: ignore[dict-item]
+    given: list[Any] = [{"tokens": 5}, {5: "tokens"}, ["a"], "a"]
+    for metadata in given:
+        with pytest.raises(TypeError, match=f"must be strings by names, but got {re.escape(repr(metadata))}"):
+            DivergenceReport().save(tmp_path / "a", metadata)
     assert not list(tmp_path.iterdir())
 
 

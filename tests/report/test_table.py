@@ -33,8 +33,9 @@ def test_the_table_and_the_json_have_the_values_of_compute() -> None:
 
 
 def test_the_repr_is_short_and_an_unknown_value_raises_with_the_known_ones() -> None:
-    report = DivergenceReport(top_k=[1, 5])
-    assert repr(report) == "DivergenceReport(KLDivergence(log_prob=True), top_k=(1, 5), num_classes=None)"
+    report = DivergenceReport(top_k=[1, 5], ignore_index=0, keep_sequences=True, worst=3)
+    kept = "ignore_index=0, keep_sequences=True, worst=3"
+    assert repr(report) == f"DivergenceReport(KLDivergence(log_prob=True), top_k=(1, 5), num_classes=None, {kept})"
     with pytest.raises(KeyError, match=r"there is no value 'kl_p98'; the values are kl_mean, .*kl_p99"):
         report["kl_p98"]
 

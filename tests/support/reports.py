@@ -23,6 +23,11 @@ def texts(noise: float = 0.3, seed: int = 0) -> tuple[Tensor, Tensor, Tensor]:
     return p, q, target
 
 
+def other_candidate() -> Tensor:
+    """Logits of another candidate for the reference of ``texts()``, with a little more noise."""
+    return texts(noise=0.31, seed=3)[1] - texts(seed=3)[0] + texts()[0]
+
+
 def short_texts() -> tuple[Tensor, Tensor, Tensor]:
     """The same for six texts of nine tokens."""
     generator = torch.Generator().manual_seed(0)

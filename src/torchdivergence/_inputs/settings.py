@@ -57,6 +57,14 @@ def check_parameter(name: str, value: object, low: float, high: float, hint: str
     return number + 0.0  # no -0.0
 
 
+def check_power(power: float) -> float:
+    """The power of a test: at least 0.5, so that the needed number of sequences is well approximated."""
+    number = check_parameter("power", power, 0, 1)
+    if number < 0.5:
+        raise ValueError(f"power must be at least 0.5, but got {power!r}.")
+    return number
+
+
 def check_num_classes(num_classes: int | None) -> int | None:
     """A number of classes, or None for all of them."""
     if num_classes is None:
@@ -102,12 +110,14 @@ def check_equal_settings(
         raise ValueError(f"both reports must have the same settings, but {'; '.join(differ)}.")
 
 
-def check_labels(labels: Sequence[str]) -> tuple[str, str]:
+def check_labels(labels: object) -> tuple[str, str]:
     """A pair of names."""
-    if isinstance(labels, str) or len(labels) != 2 or not all(isinstance(label, str) for label in labels):
+    given = tuple(labels) if isinstance(labels, (tuple, list)) else ()
+    if len(given) != 2 or not all(isinstance(label, str) for label in given):
         raise TypeError(f"labels must be two strings, the names of the two reports, but got {labels!r}.")
-    first, second = labels
-    return first, second
+    if given[0] == given[1]:
+        raise ValueError(f"labels must differ, but both are {given[0]!r}.")
+    return given
 
 
 def _check_dim(dim: object) -> Dim:

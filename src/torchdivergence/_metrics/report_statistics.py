@@ -31,7 +31,6 @@ def report_statistics(top_k: Sequence[int], quantiles: dict[str, float], confide
     """The statistics: a part of the state each, with the values that are read from it."""
     shares = [*(f"top_{k}_agreement" for k in top_k), EXPECTED_ACCEPTANCE.function]
     names = [name for share in shares for name in estimate_names(share)]
-    kl, delta_p = (quantile_names(quantiles, prefix) for prefix in ("kl_", "delta_p_"))
     return {
         "means": Statistic(
             Moments([DIVERGENCE, *shares]),
@@ -40,10 +39,17 @@ def report_statistics(top_k: Sequence[int], quantiles: dict[str, float], confide
         ),
         "kl": Statistic(
             Histogram(DIVERGENCE),
-            [*kl, "rows", "infinite"],
+            [*quantile_names(quantiles, "kl_"), "rows", "infinite"],
             partial(_kl_values, quantiles=quantiles),
             partial(rough_quantiles, quantiles=quantiles, prefix="kl_"),
         ),
+        **_target_statistics(quantiles, confidence),
+        "profile": Statistic(Profile(DIVERGENCE)),
+    }
+
+
+def _target_statistics(quantiles: dict[str, float], confidence: float) -> dict[str, Statistic]:
+    return {
         "correctness": Statistic(
             Moments(CORRECTNESS_COLUMNS),
             [name for column in CORRECTNESS_COLUMNS for name in estimate_names(column)],
@@ -55,11 +61,10 @@ def report_statistics(top_k: Sequence[int], quantiles: dict[str, float], confide
         ),
         "delta_p": Statistic(
             Histogram("delta_p", signed=True),
-            delta_p,
+            quantile_names(quantiles, "delta_p_"),
             partial(_delta_p_values, quantiles=quantiles),
             partial(_rough_delta_p, quantiles=quantiles),
         ),
-        "profile": Statistic(Profile(DIVERGENCE)),
     }
 
 

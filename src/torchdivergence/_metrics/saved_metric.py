@@ -4,6 +4,7 @@ import json
 from abc import abstractmethod
 from collections.abc import Mapping
 from os import PathLike
+from pathlib import Path
 from typing import Any, Self
 
 import torch
@@ -41,8 +42,8 @@ class SavedMetric(DictMetric):
             metadata: Strings by names, such as the names of the models. By default those that were loaded.
         """
         given = self._metadata if metadata is None else metadata
-        if not all(isinstance(x, str) for x in (*given, *given.values())):
-            raise TypeError(f"metadata must be strings by names, but got {dict(given)!r}: use str() or json.dumps().")
+        if not isinstance(given, Mapping) or not all(isinstance(x, str) for x in (*given, *given.values())):
+            raise TypeError(f"metadata must be strings by names, but got {given!r}: use str() or json.dumps().")
         texts = {_KIND: type(self).__name__, "settings": json.dumps(self.settings), "metadata": json.dumps(dict(given))}
         state = self.current_state.detach().cpu().contiguous()
         _safetensors().torch.save_file({self._state_name: state}, path, metadata=texts)
@@ -52,30 +53,40 @@ class SavedMetric(DictMetric):
         """The metric that was saved to a file, on the CPU.
 
         Raises:
-            ValueError: The file was not written by ``save`` of this class, or by a version with another format or with
-                unknown settings.
+            ValueError: The file was not written by ``save`` of this class, is damaged, or was written by a version with
+                another format or other settings.
         """
         states, texts = _read(path)
-        if texts.get(_KIND) != cls.__name__:
-            raise ValueError(f"{path} was not written by {cls.__name__}.save().")
-        settings = json.loads(texts["settings"])
-        metric = cls()
-        if unknown := sorted(settings.keys() - metric.settings.keys()):
-            raise ValueError(
-                f"{path} was written by another version of torchdivergence: {cls.__name__} has no settings {unknown}."
-            )
-        metric = cls(**settings)
+        if texts.get(_KIND) != cls.__name__ or not texts.keys() >= {"settings", "metadata"}:
+            raise ValueError(f"{path} was not written by {cls.__name__}.save(), or is damaged.")
         try:
-            metric.merge_state(states)
-        except ValueError as error:
-            raise ValueError(f"{path} cannot be loaded. {error}") from None
-        metric._metadata = json.loads(texts["metadata"])
+            metric = cls(**cls._checked(dict(json.loads(texts["settings"]))))
+            metadata = dict(json.loads(texts["metadata"]))
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"{path} cannot be loaded: its settings or metadata are wrong. {error}") from None
+        if mismatch := metric._mismatch(states):
+            raise ValueError(f"{path} cannot be loaded: its state does not belong to its settings: {mismatch}.")
+        metric.merge_state(states)
+        metric._metadata = metadata
         return metric
+
+    @classmethod
+    def _checked(cls, settings: dict[str, Any]) -> dict[str, Any]:
+        """The settings of a file. Raises ValueError unless all are there, and no others: a default may change."""
+        names = cls().settings.keys()
+        unknown, missing = sorted(settings.keys() - names), sorted(names - settings.keys())
+        if unknown or missing:
+            raise ValueError(
+                f"This version of {cls.__name__} has no settings {unknown}, and the file has no settings {missing}."
+            )
+        return settings
 
 
 def _read(path: str | PathLike[str]) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
     """The tensors and the strings of a file; none if its format is another one."""
     safetensors = _safetensors()
+    with Path(path).open("rb"):  # safetensors would misname the error of a folder
+        pass
     try:
         with safetensors.safe_open(path, "pt") as file:
             return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118

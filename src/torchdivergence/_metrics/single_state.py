@@ -7,7 +7,7 @@ collective.
 
 import functools
 from abc import abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, ClassVar
 
@@ -173,22 +173,24 @@ class SingleStateMetric(ComparableMetric):
                 f"merge_state needs a metric or a dict of its state, but got {type(incoming_state).__name__}."
             )
         states: dict[str, Any] = incoming_state.metric_state if isinstance(incoming_state, Metric) else incoming_state
-        state = states.get(self._state_name)
-        if state is None:
-            mismatch = other_format(self._state_name, states) or f"the incoming states are {sorted(states)}"
-        else:
-            mismatch = state_mismatch(self._part, state)
-        if mismatch:
+        if mismatch := self._mismatch(states):
             raise ValueError(
                 f"merge_state needs the state {self._state_name!r} of a {type(self).__name__} with the same settings, "
                 f"but {mismatch}."
             )
         with self.atomic():
-            self._merge_in(state)  # type: ignore[arg-type]
+            self._merge_in(states[self._state_name])
             if self.compute_on_cpu:
                 self._move_list_states_to_cpu()
             self._computed = None
             self._update_count += 1
+
+    def _mismatch(self, states: Mapping[str, Any]) -> str:
+        """What is wrong if there is no state of this metric among some states, by name; else an empty string."""
+        state = states.get(self._state_name)
+        if state is None:
+            return other_format(self._state_name, states) or f"the incoming states are {sorted(states)}"
+        return state_mismatch(self._part, state)
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
         # torchmetrics accepts any state, keeps a value computed before, and warns of a missing update

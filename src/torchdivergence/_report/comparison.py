@@ -33,11 +33,18 @@ _MEANS: Mapping[str, _Mean] = {
     "both_correct": _Mean("both_correct", "Both correct, %", "higher", percent=True),
     "worsened": _Mean("worsened", "Worsened, %", "lower", percent=True),
     "improved": _Mean("improved", "Improved, %", "higher", percent=True),
+    "loss_q": _Mean("log_perplexity_q", "ln(perplexity of q)", "lower"),
     "log_ratio": _Mean("log_perplexity_ratio", "ln(perplexity q / p)", "lower"),
     "delta_p": _Mean("delta_p_mean", "Δp of the target, %", "higher", percent=True),
     "delta_p_squared": _Mean("delta_p_rms", "RMS Δp of the target, %", "lower", percent=True, rooted=True),
 }
-"""By column. The other columns follow from these, or do not depend on q."""
+"""By column. Of the others, ``accuracy_p`` and ``loss_p`` do not depend on q, ``accuracy_difference`` is improved -
+worsened, and ``both_wrong_differently`` is 1 - top_1_agreement - worsened - improved."""
+
+
+def compared_columns(columns: Iterable[str]) -> list[str]:
+    """Those of some columns whose means are compared."""
+    return [column for column, _ in _compared(columns)]
 
 
 def _compared(columns: Iterable[str]) -> Iterator[tuple[str, _Mean]]:
@@ -62,7 +69,7 @@ class PairedComparison:
     confidence: float
     power: float
     sequential: bool
-    """Whether intervals and p values hold for any number of looks."""
+    """Whether intervals and p values stay valid under repeated looks (optional stopping)."""
     differences: Mapping[str, MeanDifference]
     """By the name of the value in the reports."""
     _means: Mapping[str, _Mean] = field(repr=False)
@@ -94,7 +101,7 @@ class PairedComparison:
         for name in ("sequences", "effective_sequences", "confidence", "power", "sequential"):
             found[name] = getattr(self, name)
         for name, difference in self.differences.items():
-            found |= {f"{name}_{field}": x for field, x in difference._asdict().items()}
+            found |= {f"{name}_{key}": x for key, x in difference._asdict().items()}
         return found
 
     def to_json(self) -> str:
@@ -142,12 +149,14 @@ class PairedComparison:
         lower = [mean.label.split(",")[0] for mean in self._means.values() if mean.better == "lower"]
         yield f"Lower is better for {', '.join(lower)}; higher is better for the others."
         kl = self.differences["kl_mean"]
-        if kl.standard_error > 0 < kl.unpaired_standard_error:
+        if kl.unpaired_standard_error > kl.standard_error > 0:
             gain = kl.unpaired_standard_error / kl.standard_error
             yield f"Pairing divides the error of the KL mean by {gain:.3g}, like {gain**2:.3g} times as many texts."
+        if any(x.standard_error == 0 for x in self.differences.values()):
+            yield "nan: a difference with a standard error of 0 has no interval and no p value."
         if self.sequential:
-            yield "Intervals and p values hold however often one looks while texts are added (confidence sequence)."
-            yield "needed: number of texts at which the interval would exclude a difference of the observed size."
+            yield "Intervals and p values stay valid under repeated looks (optional stopping)."
+            yield "needed: number of texts at which the interval would exclude 0, for this difference and error."
         else:
             yield "Intervals and p values hold for one look at a number of texts that was chosen in advance."
-            yield f"needed: number of texts that find a difference of the observed size with a power of {self.power:g}."
+            yield f"needed: number of texts to detect the observed difference with a power of {self.power:g}."

@@ -8,6 +8,9 @@ pairs: the square root of
 
 Without pairs it would be the root of the sum of both squared errors. For the square root of a mean, A - a W is replaced
 by its tangent (delta method). Every sum over sequences is rounded once, so their order does not matter.
+
+The error is 0 if the mean difference is the same in every sequence. Then nothing is known about its variation, and the
+bounds and the p value are NaN.
 """
 
 import math
@@ -19,6 +22,9 @@ from torchdivergence._report.t_tests import Test, sequences_needed
 
 Verdict = Literal["a", "b", "undecided"]
 Better = Literal["lower", "higher"]
+
+_ROUNDING = 2.0**-51
+"""Bound on the relative rounding error of a mean times a weight."""
 
 
 class MeanDifference(NamedTuple):
@@ -36,9 +42,9 @@ class MeanDifference(NamedTuple):
     upper: float
     """Confidence interval of the difference."""
     p_value: float
-    """Of the hypothesis that the difference is 0."""
+    """Of the hypothesis that the difference is 0. NaN, like the bounds, if the standard error is 0."""
     texts_needed: float
-    """Number of sequences for which a true difference of this size would be found."""
+    """Number of sequences needed to detect a true difference of the observed size with the given power."""
     verdict: Verdict
     """Which of the two is better, if the interval does not contain 0."""
 
@@ -59,21 +65,23 @@ class PairedSequences:
     """
 
     def __init__(self, weights: Tensor, test: Test) -> None:
-        self._weights, self._test = weights, test
-        self.number, self._total = len(weights), _sum(weights)
-        self.effective = self._total**2 / _sum(weights.square())
+        exponent = int(weights.max().frexp().exponent)
+        self._scale = 2.0 ** -min(max(exponent, -1000), 1000)  # squares neither overflow nor vanish
+        self._weights, self._test = weights * self._scale, test
+        self.number, self._total = len(weights), _sum(self._weights)
+        self.effective = self._total**2 / _sum(self._weights.square())
 
     def compare(self, a: Tensor, b: Tensor, better: Better, rooted: bool) -> MeanDifference:
         """The difference of two means, or of their square roots, from sums over sequences."""
+        a, b = a * self._scale, b * self._scale
         first, second = self._side(a, rooted), self._side(b, rooted)
         if rooted:
             difference, influence = second.value - first.value, second.influence - first.influence
         else:  # directly: nothing cancels
             difference, influence = self._side(b - a)
         error = self._error(influence)
-        t = difference / error if error else math.copysign(math.inf, difference) if difference else 0.0
-        margin = self._test.margin(self.effective)
-        reach = margin if margin == math.inf else margin * error
+        known = error or math.nan
+        t, reach = difference / known, self._test.margin(self.effective) * known
         lower, upper = difference - reach, difference + reach
         return MeanDifference(
             *(first.value, second.value, difference, error),
@@ -87,7 +95,9 @@ class PairedSequences:
 
     def _side(self, sums: Tensor, rooted: bool = False) -> _Side:
         mean = _sum(sums) / self._total
-        residuals = sums - mean * self._weights
+        expected = mean * self._weights
+        residuals = sums - expected
+        residuals = residuals.masked_fill(residuals.abs() <= _ROUNDING * expected.abs(), 0.0)
         if not rooted:
             return _Side(mean, residuals)
         root = math.sqrt(mean)
@@ -96,12 +106,16 @@ class PairedSequences:
     def _error(self, influence: Tensor) -> float:
         if self.number < 2:
             return math.nan
-        return math.sqrt(self.number / (self.number - 1) * _sum(influence.square())) / self._total
+        error = math.sqrt(self.number / (self.number - 1) * _sum(influence.square())) / self._total
+        return error if math.isfinite(error) else math.nan
 
 
 def _sum(numbers: Tensor) -> float:
-    """The sum, rounded once."""
-    return math.fsum(numbers.tolist()) if numbers.isfinite().all() else float(numbers.sum())
+    """The sum, rounded once; NaN if it is too large for that."""
+    try:
+        return math.fsum(numbers.tolist()) if numbers.isfinite().all() else float(numbers.sum())
+    except OverflowError:
+        return math.nan
 
 
 def _verdict(lower: float, upper: float, better: Better) -> Verdict:

@@ -16,6 +16,8 @@ from torchdivergence._states.part import NamedParts, Part, RowBatch, weighted
 
 SEQUENCES = "sequences"
 """Name of the result that holds the records."""
+OF_TARGET = "accuracy_q"
+"""A column that a sequence has if it has targets. It is never NaN then."""
 
 
 class SequenceSums(NamedTuple):
@@ -26,29 +28,55 @@ class SequenceSums(NamedTuple):
     weights: Tensor
     """Float64: the number of rows of each sequence, or the sum of their weights."""
     sums: dict[str, Tensor]
-    """Float64: the weighted sums of each column. A column that no sequence has is missing."""
+    """Float64: the weighted sums of each compared column. A column that no sequence has is missing."""
 
 
-def check_pairs(a: SequenceSums, b: SequenceSums, labels: tuple[str, str]) -> None:
-    """Raise unless both have the same keys, each once, and each sequence the same weight in both."""
+def check_pairs(a: SequenceSums, b: SequenceSums, labels: tuple[str, str], invalid: tuple[int, int] = (0, 0)) -> None:
+    """Raise unless both have the same keys, each once, each sequence has the same weight in both, and targets or not.
+
+    Args:
+        a: Records of sequences.
+        b: Those to pair them with.
+        labels: Names of a and b.
+        invalid: Numbers of invalid rows, which have no weight.
+    """
     for label, side in zip(labels, (a, b), strict=True):
-        if repeated := _repeated(side.keys):
-            raise ValueError(
-                f"each sequence must have a key of its own, but in {label!r} {_listed(repeated)} occur more than once: "
-                "pass keys to update, one integer for each sequence. Without them a key is a hash of the targets, and "
-                "equal texts have equal keys."
-            )
-    only = {labels[0]: _without(a.keys, b.keys), labels[1]: _without(b.keys, a.keys)}
-    if any(only.values()):
-        found = (f"{_listed(keys)} are only in {label!r}" for label, keys in only.items() if keys)
-        raise ValueError(f"both reports must be on the same sequences, but {', and '.join(found)}.")
+        _check_side(side, label)
+    missing = {labels[1]: _without(a.keys, b.keys), labels[0]: _without(b.keys, a.keys)}
+    advice = _advice(labels, invalid)
+    if any(missing.values()):
+        found = (f"{label!r} lacks {_listed(keys)}" for label, keys in missing.items() if keys)
+        raise ValueError(f"both reports must be on the same sequences, but {', and '.join(found)}{advice}.")
     if not len(a.keys):
         raise ValueError("there must be sequences to compare, but both reports are empty.")
     if differ := a.keys[a.weights != b.weights].tolist():
         raise ValueError(
-            f"a sequence must have the same weight (its number of valid rows, or the sum of their weights) in both "
-            f"reports, but {_listed(differ)} differ: update both with the same targets and weights."
+            "a sequence must have the same weight (its number of valid rows, or the sum of their weights) in both "
+            f"reports, but the weights differ for {_listed(differ)}"
+            f"{advice or ': update both with the same targets and weights'}."
         )
+
+
+def _check_side(side: SequenceSums, label: str) -> None:
+    if repeated := _repeated(side.keys):
+        raise ValueError(
+            f"each sequence must have a key of its own, but {label!r} repeats {_listed(repeated)}: pass keys to "
+            "update, one integer for each sequence. Without them a key is a hash of the targets, and equal texts have "
+            "equal keys."
+        )
+    without_target = side.keys[side.sums[OF_TARGET].isnan()].tolist() if OF_TARGET in side.sums else []
+    if len(without_target) < len(side.keys) and without_target:  # an invalid row may make all sums NaN
+        raise ValueError(
+            "targets must be passed in every update or in none, but in "
+            f"{label!r} there are none for {_listed(without_target)}."
+        )
+
+
+def _advice(labels: tuple[str, str], invalid: tuple[int, int]) -> str:
+    found = [f"{number:,} in {label!r}" for label, number in zip(labels, invalid, strict=True) if number]
+    if not found:
+        return ""
+    return f". Invalid rows do not count, and there are {' and '.join(found)}: give them weight 0 in both reports"
 
 
 def _repeated(keys: Tensor) -> list[int]:
@@ -63,7 +91,9 @@ def _without(keys: Tensor, others: Tensor) -> list[int]:
 def _listed(keys: list[int]) -> str:
     """Some keys as text."""
     shown = ", ".join(map(str, keys[:3]))
-    return f"the keys {shown}" if len(keys) <= 3 else f"{len(keys):,} keys, such as {shown},"
+    if len(keys) > 3:
+        return f"{len(keys):,} keys, such as {shown}"
+    return f"the key{'s' * (len(keys) > 1)} {shown}"
 
 
 class SequenceRecords:

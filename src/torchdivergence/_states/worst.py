@@ -22,7 +22,7 @@ class WorstRow(NamedTuple):
     key: int
     """Key of the sequence."""
     position: int
-    """Index of the row in its sequence, from 0 on."""
+    """Index of the row in its sequence, from 0 on; several batch dimensions are flattened."""
     target: int
     """Target of the row; -1 if it has none."""
 
