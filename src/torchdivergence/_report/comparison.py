@@ -127,10 +127,10 @@ class PairedComparison:
         """A table."""
         a, b = self.labels
         bounds = (f"{bound} {100 * self.confidence:.10g} %" for bound in ("lower", "upper"))
-        head = ("", a, b, f"{b} - {a}", "± paired", "± unpaired", *bounds, "p value", "needed", "better")
+        head = ("", "a", "b", "b - a", "± paired", "± unpaired", *bounds, "p value", "needed", "better")
         lines = [self._line(name, x) for name, x in self.differences.items()]
         number = f"{self.sequences:,} pair{'s' * (self.sequences != 1)} of sequences"
-        return "\n".join([number, "", *aligned([head, *lines]), "", *self._notes()])
+        return "\n".join([f"{number}, a: {a}, b: {b}", "", *aligned([head, *lines]), "", *self._notes()])
 
     def _line(self, name: str, x: MeanDifference) -> tuple[str, ...]:
         mean = self._means[name]
@@ -141,9 +141,8 @@ class PairedComparison:
         errors = (format_number(scale * error, 2) for error in (x.standard_error, x.unpaired_standard_error))
         digits = digits_shown(x.difference, x.standard_error)
         bounds = (format_number(scale * bound, digits) for bound in (x.lower, x.upper))
-        needed = f"{x.texts_needed:,.0f}" if math.isfinite(x.texts_needed) else f"{x.texts_needed}"
-        better = "undecided" if x.verdict == "undecided" else self.labels[x.verdict == "b"]
-        return mean.label, *numbers, *errors, *bounds, format_number(x.p_value, 2), needed, better
+        needed = f"{x.texts_needed:,.0f}" if math.isfinite(x.texts_needed) else "-"
+        return mean.label, *numbers, *errors, *bounds, format_number(x.p_value, 2), needed, x.verdict
 
     def _notes(self) -> Iterator[str]:
         lower = [mean.label.split(",")[0] for mean in self._means.values() if mean.better == "lower"]
