@@ -89,6 +89,13 @@ def test_candidates_have_reports_one_table_one_plot_and_paired_comparisons(
     assert "%|" not in said  # there is no terminal, so there are no progress bars
 
 
+def test_an_option_given_again_adds_candidates(run: Run) -> None:
+    code, printed, _ = run("--round", "int8", "--round", "int4", "bfloat16", "--worst", "0")
+    assert code == 0
+    for name in ("int8 weights", "int4 weights", "all in bfloat16"):
+        assert f"\n{name}\n===" in printed
+
+
 def test_the_json_has_the_values_of_the_report_in_the_form_of_the_schema(run: Run, tmp_path: Path) -> None:
     code, _, _ = run("--round", "int8", "int4", "--json", tmp_path / "o.json", "--save-report", tmp_path / "reports")
     document = valid_json(tmp_path / "o.json")
@@ -302,6 +309,7 @@ WRONG: dict[str, tuple[list[str], str]] = {
     "a text that is none": (["--text", "{folder}/model.safetensors", "--round", "int8"], "not a text in UTF-8"),
     "a short text": (["--length", "300", "--round", "int8"], "the text is too short: a sequence takes 300 tokens"),
     "a candidate twice": (["--candidate", "{folder}", "--candidate", "{folder}"], "is given twice"),
+    "a rounding twice": (["--round", "int8", "--round", "int4", "int8"], "the candidate int8 is given twice"),
     "a picture of no kind": (["--round", "int8", "--plot", "plot.xyz"], "its name must end in .png"),
     "a file that is a folder": (["--round", "int8", "--json", "{folder}"], "it is a folder"),
     "a folder that is a file": (["--round", "int8", "--save-report", "{base}"], "cannot make the folder"),
@@ -361,6 +369,11 @@ def test_files_of_other_tokens_are_refused(
         (["gate", "--candidate", "a"], "--kl-below"),
         (["gate", "--kl-below", "-1"], "must be a positive number of nats"),
         (["gate", "--kl-below", "1"], "gate takes one candidate"),
+        (["gate", "--kl-below", "1", "--round", "int4", "--round", "int8"], "gate takes one candidate"),
+        (["gate", "--kl-below", "1", "--candidate", "a", "--candidate", "b"], "gate takes one candidate"),
+        (["gate", "--kl-below", "1", "--candidate", "a", "--round", "int8"], "gate takes one candidate"),
+        (["gate", "--kl", "1", "--round", "int8"], "--kl-below"),
+        (["compare", "--conf", "0.9"], "unrecognized arguments: --conf"),
         (["show", "a", "b", "c"], "one report or two"),
     ],
 )

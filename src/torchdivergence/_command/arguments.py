@@ -3,7 +3,7 @@
 import argparse
 from collections.abc import Callable
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from torchdivergence._command.exit_codes import CANNOT_RUN
 from torchdivergence._command.rounding import rounding
@@ -36,6 +36,9 @@ int4 (the weights of its linear layers, with one scale per row for int8 and per 
 
 
 class _Parser(argparse.ArgumentParser):
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(allow_abbrev=False, **settings)
+
     def error(self, message: str) -> NoReturn:
         """Exit with the code for what cannot run; 2 would mean "undecided"."""
         self.print_usage()
@@ -82,13 +85,12 @@ def _rounding(text: str) -> str:
 def _add_models(parser: argparse.ArgumentParser, several: bool) -> None:
     models = parser.add_argument_group("models")
     models.add_argument("--reference", metavar="MODEL", help="p")
-    if several:
-        repeated = "q; repeat the option for several candidates"
-        models.add_argument("--candidate", metavar="MODEL", action="append", default=[], help=repeated)
-        models.add_argument("--round", metavar="KIND", nargs="+", type=_rounding, default=[], help=_ROUND)
-    else:
-        models.add_argument("--candidate", metavar="MODEL", nargs=1, default=[], help="q")
-        models.add_argument("--round", metavar="KIND", nargs=1, type=_rounding, default=[], help=_ROUND)
+    candidate = "q; repeat the option for several candidates" if several else "q"
+    models.add_argument("--candidate", metavar="MODEL", action="append", default=[], help=candidate)
+    number: Any = "+" if several else 1
+    models.add_argument(
+        "--round", metavar="KIND", action="extend", nargs=number, type=_rounding, default=[], help=_ROUND
+    )
 
 
 def _add_text(parser: argparse.ArgumentParser) -> None:
@@ -99,8 +101,11 @@ def _add_text(parser: argparse.ArgumentParser) -> None:
     length = "tokens in a sequence, which the models see alone (256)"
     text.add_argument("--length", metavar="N", type=_at_least(2), help=length)
     text.add_argument("--batch", metavar="N", type=_at_least(1), default=2, help="sequences that run at once (2)")
+
+
+def _add_confidence(parser: argparse.ArgumentParser) -> None:
     level = "level of the confidence intervals (0.95)"
-    text.add_argument("--confidence", metavar="LEVEL", type=_level, default=0.95, help=level)
+    parser.add_argument("--confidence", metavar="LEVEL", type=_level, default=0.95, help=level)
 
 
 def _add_compare(commands: "argparse._SubParsersAction[_Parser]") -> None:
@@ -108,6 +113,7 @@ def _add_compare(commands: "argparse._SubParsersAction[_Parser]") -> None:
     parser = commands.add_parser(
         "compare", help="print reports of candidates", description=_COMPARE, formatter_class=raw
     )
+    _add_confidence(parser)
     _add_models(parser, several=True)
     _add_text(parser)
     output = parser.add_argument_group("output")
@@ -125,6 +131,7 @@ def _add_gate(commands: "argparse._SubParsersAction[_Parser]") -> None:
     parser = commands.add_parser(
         "gate", help="decide whether KL is below a threshold", description=_GATE, formatter_class=raw
     )
+    _add_confidence(parser)
     _add_models(parser, several=False)
     _add_text(parser)
     parser.add_argument("--kl-below", metavar="NATS", type=_threshold, required=True, help="the threshold")

@@ -39,7 +39,8 @@ def prepare(options: argparse.Namespace) -> Setup:
     reference = options.reference or models.demonstration_model()
     rounded = options.round or ([] if options.candidate else list(rounding.ALL))
     names = [reference, *options.candidate]
-    repeated = [name for name in options.candidate if options.candidate.count(name) > 1]
+    given = [*options.candidate, *options.round]
+    repeated = [name for name in given if given.count(name) > 1]
     if repeated:
         raise CommandError(f"the candidate {repeated[0]} is given twice.")
     files = {name: LogitsFile(Path(name)) for name in names if is_logits_file(Path(name))}
