@@ -16,7 +16,6 @@ import jsonschema
 import pytest
 import torch
 from huggingface_hub import ModelCard
-from tokenizers import processors
 from torch import Tensor
 from transformers import AutoTokenizer
 
@@ -216,14 +215,11 @@ def test_files_of_llama_cpp_and_models_have_the_divergence_of_the_models(
 
 
 def test_a_model_beside_a_file_sees_its_first_token_in_place_of_the_first(
-    run: Run, reference: Model, tmp_path: Path, folder: Path
+    run: Run, reference: Model, tmp_path: Path
 ) -> None:
-    tokenizer = AutoTokenizer.from_pretrained(folder)
-    tokenizer.bos_token = "!"
-    begin = tokenizer.convert_tokens_to_ids("!")
-    tokenizer.backend_tokenizer.post_processor = processors.TemplateProcessing("! $A", None, [("!", begin)])
+    save_tokenizer(tmp_path / "model", begin="!")
+    begin = AutoTokenizer.from_pretrained(tmp_path / "model").bos_token_id
     reference.save_pretrained(tmp_path / "model")
-    tokenizer.save_pretrained(tmp_path / "model")
     tokens = torch.randint(CLASSES, (3, 8), generator=torch.Generator().manual_seed(3))
     seen = tokens.clone()
     seen[:, 0] = begin
@@ -232,6 +228,26 @@ def test_a_model_beside_a_file_sees_its_first_token_in_place_of_the_first(
     options = ["--candidate", tmp_path / "model", "--json", tmp_path / "o.json"]
     assert run("--reference", tmp_path / "base.bin", *options, short=False)[0] == 0
     assert valid_json(tmp_path / "o.json")["candidates"][0]["values"]["kl_max"]["value"] < 1e-6
+
+
+def test_every_sequence_of_a_text_begins_with_the_begin_token_which_is_no_target(
+    run: Run, reference: Model, folder: Path, text: Path, tmp_path: Path
+) -> None:
+    save_tokenizer(tmp_path / "model", begin="!")
+    reference.save_pretrained(tmp_path / "model")
+    begin = AutoTokenizer.from_pretrained(tmp_path / "model").bos_token_id
+    ids = AutoTokenizer.from_pretrained(folder)(text.read_text(encoding="utf-8")).input_ids
+    seen = torch.tensor([[begin, *ids[31 * i : 31 * (i + 1)]] for i in range(3)])
+    with torch.no_grad():
+        logits = reference(seen).logits[:, :-1]
+    loss = torch.nn.functional.cross_entropy(logits.flatten(0, 1), seen[:, 1:].flatten())
+    path = tmp_path / "o.json"
+    assert run("--reference", tmp_path / "model", "--round", "int8", "--json", path)[0] == 0
+    (found,) = valid_json(path)["candidates"]
+    assert found["counts"]["rows"] == 3 * 31
+    assert found["values"]["perplexity_p"]["value"] == pytest.approx(loss.exp().item(), rel=1e-5)
+    code, _, said = run("--reference", tmp_path / "model", "--candidate", folder)
+    assert code == 3 and f"token 1 of sequence 1 is {begin} for the reference" in said
 
 
 def test_one_candidate_at_a_time_is_in_memory(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -304,10 +320,11 @@ WRONG: dict[str, tuple[list[str], str]] = {
         "cannot load the model nobody/nothing: there is no such file or folder, and the Hugging Face hub",
     ),
     "a missing logits file": (["--candidate", "nothing.bin"], "there is no file or folder nothing.bin"),
-    "another tokenizer": (["--candidate", "{shifted}"], "the tokenizers differ: token 1 of the text is"),
+    "another tokenizer": (["--candidate", "{shifted}"], "the tokenizers differ: token 1 of sequence 1 is"),
     "no text": (["--text", "nothing.txt", "--round", "int8"], "cannot read nothing.txt: No such file"),
     "a text that is none": (["--text", "{folder}/model.safetensors", "--round", "int8"], "not a text in UTF-8"),
-    "a short text": (["--length", "300", "--round", "int8"], "the text is too short: a sequence takes 300 tokens"),
+    "a short text": (["--length", "300", "--tokens", "300", "--round", "int8"], "fewer tokens than a sequence, 300"),
+    "few tokens": (["--tokens", "30", "--round", "int8"], "--tokens is 30, but a sequence has 32"),
     "a candidate twice": (["--candidate", "{folder}", "--candidate", "{folder}"], "is given twice"),
     "a rounding twice": (["--round", "int8", "--round", "int4", "int8"], "the candidate int8 is given twice"),
     "a picture of no kind": (["--round", "int8", "--plot", "plot.xyz"], "its name must end in .png"),

@@ -12,7 +12,7 @@ import torch
 
 from torchdivergence._command.errors import CommandError, require
 from torchdivergence._command.progress import note, quiet
-from torchdivergence._command.texts import Text
+from torchdivergence._command.texts import Text, sequences
 
 
 def prepare_transformers(models: Iterable[str]) -> None:
@@ -70,23 +70,17 @@ def check_tokenizer(name: str, text: Text, written: str) -> str | None:
         tokenizer = load_tokenizer(name)
     except CommandError:
         return f"{name} has no tokenizer that could be compared with that of the reference."
+    length = text.tokens.shape[1]
     wanted = text.tokens.flatten().tolist()
-    found = tokenizer(written, verbose=False).input_ids[: len(wanted)]
+    found = sequences(tokenizer, written, length).flatten().tolist()[: len(wanted)]
     if found == wanted:
         return None
     place = next((i for i, (a, b) in enumerate(zip(wanted, found, strict=False)) if a != b), len(found))
     given = f"{found[place]} ({tokenizer.decode(found[place])!r})" if place < len(found) else "missing"
     raise CommandError(
-        f"the tokenizers differ: token {place + 1:,} of the text is {wanted[place]} for the reference, but {given} for "
-        f"{name}. Compare models with the same tokenizer."
+        f"the tokenizers differ: token {place % length + 1} of sequence {place // length + 1} is {wanted[place]} for "
+        f"the reference, but {given} for {name}. Compare models with the same tokenizer."
     )
-
-
-def first_token(tokenizer: Any) -> int | None:
-    """The token for the beginning of a text, if the tokenizer puts it there."""
-    ids = tokenizer("a", verbose=False).input_ids
-    begin = tokenizer.bos_token_id
-    return begin if begin is not None and ids[:1] == [begin] else None
 
 
 def demonstration_model() -> str:

@@ -11,7 +11,7 @@ from torchdivergence._command.errors import CommandError
 from torchdivergence._command.llama_cpp import LogitsFile, is_logits_file
 from torchdivergence._command.progress import note
 from torchdivergence._command.sources import FileSource, ModelSource, Source
-from torchdivergence._command.texts import Text, read_text, tokenize
+from torchdivergence._command.texts import Text, begin_token, read_text, tokenize
 
 _TOKENS, _LENGTH = 20_000, 256
 
@@ -50,7 +50,7 @@ def prepare(options: argparse.Namespace) -> Setup:
     if running:
         models.prepare_transformers(running)
     text, tokenizer = _of_files(files, running, options) if files else _of_text(reference, running[1:], options)
-    begin = models.first_token(tokenizer) if files and running else None
+    begin = begin_token(tokenizer) if files and running else None
     source = partial(_source, files=files, begin=begin)
     p = source(reference)
     return Setup(reference, p, _candidates(rounded, options.candidate, p, source), text, tokenizer)
