@@ -4,6 +4,7 @@ import copy
 import gc
 import json
 import re
+import shutil
 import sys
 import tomllib
 import weakref
@@ -346,6 +347,39 @@ def test_what_cannot_run_is_said_in_one_line(
     *notes, error = said.splitlines()
     assert message in error and error.startswith("torchdivergence compare: ")
     assert len(notes) == (case == "a model of the hub, offline")  # "Looking for ..."
+
+
+def cut_weights(folder: Path) -> None:
+    path = folder / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:1000])
+
+
+def other_sizes(folder: Path) -> None:
+    path = folder / "config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "intermediate_size": 100}))
+
+
+def no_config(folder: Path) -> None:
+    (folder / "config.json").write_text("{")
+
+
+def cut_gguf(folder: Path) -> None:
+    pytest.importorskip("gguf")
+    (folder / "model.gguf").write_bytes(b"GGUF\x03\0\0\0")
+
+
+@pytest.mark.parametrize("damage", [cut_weights, other_sizes, no_config, cut_gguf])
+def test_a_damaged_model_is_refused_in_one_line(
+    run: Run, folder: Path, tmp_path: Path, damage: Callable[[Path], None]
+) -> None:
+    path = tmp_path / "damaged"
+    shutil.copytree(folder, path)
+    damage(path)
+    name = path / "model.gguf" if damage is cut_gguf else path
+    code, _, said = run("--candidate", name)
+    *_, error = said.splitlines()
+    assert code == 3 and error.startswith(f"torchdivergence compare: cannot load the model {name}: ")
+    assert "Traceback" not in said
 
 
 def changed_file(path: Path, change: str) -> Path:

@@ -6,6 +6,7 @@ from contextlib import nullcontext, redirect_stderr
 from importlib.util import find_spec
 from io import StringIO
 from pathlib import Path
+from textwrap import shorten
 from typing import Any
 
 import torch
@@ -45,12 +46,12 @@ def _load(auto: str, name: str, **settings: Any) -> Any:
     try:
         with redirect_stderr(StringIO()) if quiet() else nullcontext():  # transformers draws progress bars
             return loader.from_pretrained(place, **settings)
-    except (OSError, ValueError, KeyError, ImportError) as error:
+    except Exception as error:  # a damaged file raises what its reader raises: struct.error, SafetensorError, ...
         kind = "tokenizer" if auto == "AutoTokenizer" else "model"
         where = (
             "" if path.exists() else "there is no such file or folder, and the Hugging Face hub did not provide it. "
         )
-        reason = " ".join(str(error).split())
+        reason = shorten(str(error), 400, placeholder=" ...")
         raise CommandError(f"cannot load the {kind} {name}: {where}transformers says: {reason}") from error
 
 
