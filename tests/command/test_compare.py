@@ -26,7 +26,9 @@ from tests.support.small_models import CLASSES, Model, save_tokenizer
 from torchdivergence import DivergenceReport
 from torchdivergence.__main__ import main
 from torchdivergence._command import rounding
+from torchdivergence._command.arguments import parse
 from torchdivergence._command.rounding import round_weights
+from torchdivergence._command.setup import header, prepare
 from torchdivergence._command.sources import LogitsSource
 from torchdivergence._command.tables import LINES
 
@@ -347,6 +349,31 @@ def test_what_cannot_run_is_said_in_one_line(
     *notes, error = said.splitlines()
     assert message in error and error.startswith("torchdivergence compare: ")
     assert len(notes) == (case == "a model of the hub, offline")  # "Looking for ..."
+
+
+@pytest.mark.parametrize("command", [["compare"], ["gate", "--kl-below", "1"]])
+@pytest.mark.parametrize("models", [["--reference", "{folder}", "--round", "int8"], ["--candidate", "{folder}"]])
+def test_models_without_a_text_are_refused(
+    command: list[str],
+    models: list[str],
+    folder: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("torchdivergence._command.models.demonstration_model", lambda: str(folder))
+    assert main([*command, *(argument.format(folder=folder) for argument in models)]) == 3
+    printed, said = capsys.readouterr()
+    assert "name a text for the models: --text FILE" in said and not printed
+
+
+def test_the_header_names_the_reference_the_candidates_and_the_text(folder: Path, text: Path) -> None:
+    given = ["compare", "--reference", str(folder), "--text", str(text), "--length", "32", "--tokens"]
+    assert header(prepare(parse([*given, "100", "--round", "int8", "int4"]))).splitlines() == [
+        "Reference p: reference (float32)",
+        "Candidates q: int8 weights, int4 weights",
+        "Text: fox.txt, 3 sequences of 32 tokens",
+    ]
+    assert "q: reference\n" in header(prepare(parse([*given, "32", "--candidate", str(folder)])))
 
 
 def cut_weights(folder: Path) -> None:

@@ -95,7 +95,12 @@ def _add_models(parser: argparse.ArgumentParser, several: bool) -> None:
 
 def _add_text(parser: argparse.ArgumentParser) -> None:
     text = parser.add_argument_group("text")
-    text.add_argument("--text", metavar="FILE", type=Path, help="a text in UTF-8")
+    text.add_argument(
+        "--text",
+        metavar="FILE",
+        type=Path,
+        help="a text in UTF-8; without --reference and --candidate, Python's help by default",
+    )
     limit = "how many tokens of the text to use (20000; all of a .bin file)"
     text.add_argument("--tokens", metavar="N", type=_at_least(2), help=limit)
     length = "tokens in a sequence, which the models see alone (256)"

@@ -56,6 +56,17 @@ def prepare(options: argparse.Namespace) -> Setup:
     return Setup(reference, p, _candidates(rounded, options.candidate, p, source), text, tokenizer)
 
 
+def header(setup: Setup) -> str:
+    """What is compared, in three lines."""
+    sequences, length = setup.text.tokens.shape
+    candidates = list(setup.candidates)
+    return (
+        f"Reference p: {_label(setup.name)} ({setup.reference.dtype})\n"
+        f"Candidate{'s' * (len(candidates) > 1)} q: {', '.join(candidates)}\n"
+        f"Text: {_label(setup.text.name)}, {sequences:,} sequence{'s' * (sequences > 1)} of {length:,} tokens"
+    )
+
+
 def _source(name: str, files: Mapping[str, LogitsFile], begin: int | None) -> Source:
     return FileSource(files[name]) if name in files else ModelSource(models.load_model(name), begin)
 
@@ -74,13 +85,20 @@ def _candidates(
 
 def _labels(names: list[str]) -> dict[str, str]:
     """The names by what stands in tables: without the folder, if that still tells them apart."""
-    short = {name: Path(name).name if Path(name).exists() else name for name in names}
+    short = {name: _label(name) for name in names}
     given = list(short.values())
     return {label if given.count(label) == 1 else name: name for name, label in short.items()}
 
 
+def _label(name: str) -> str:
+    """The name of a file or folder without the folder it is in; an id of the hub as it is."""
+    return Path(name).name if Path(name).exists() else name
+
+
 def _of_text(reference: str, candidates: list[str], options: argparse.Namespace) -> tuple[Text, Any]:
     """The tokens of a text, which all tokenizers must agree on."""
+    if options.text is None and (options.reference or options.candidate):
+        raise CommandError("name a text for the models: --text FILE.")
     written, name = read_text(options.text)
     tokenizer = models.load_tokenizer(reference)
     text = tokenize(tokenizer, written, name, options.tokens or _TOKENS, options.length or _LENGTH)
