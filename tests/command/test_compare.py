@@ -18,7 +18,7 @@ import pytest
 import torch
 from huggingface_hub import ModelCard
 from torch import Tensor
-from transformers import AutoTokenizer
+from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from tests.support import ROOT
 from tests.support.llama_cpp import write_logits
@@ -376,6 +376,21 @@ def test_the_header_names_the_reference_the_candidates_and_the_text(folder: Path
     assert "q: reference\n" in header(prepare(parse([*given, "32", "--candidate", str(folder)])))
 
 
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_models_run_in_the_given_dtype(run: Run, folder: Path, text: Path, tmp_path: Path, dtype: str) -> None:
+    path = tmp_path / "o.json"
+    size = ["--tokens", "32", "--length", "32", "--text", text, "--reference", folder]
+    assert run(*size, "--round", "int8", "--dtype", dtype, "--json", path, short=False)[0] == 0
+    document = valid_json(path)
+    (found,) = document["candidates"]
+    assert document["reference"]["dtype"] == found["dtype"] == found["logits_dtype"] == dtype
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=getattr(torch, dtype))
+    tokens = torch.tensor([AutoTokenizer.from_pretrained(folder)(text.read_text(encoding="utf-8")).input_ids[:32]])
+    with torch.no_grad():
+        loss = torch.nn.functional.cross_entropy(model(tokens).logits[0, :-1].double(), tokens[0, 1:])
+    assert found["values"]["perplexity_p"]["value"] == pytest.approx(loss.exp().item(), rel=1e-6)
+
+
 def cut_weights(folder: Path) -> None:
     path = folder / "model.safetensors"
     path.write_bytes(path.read_bytes()[:1000])
@@ -452,6 +467,9 @@ def test_files_of_other_tokens_are_refused(
         (["gate", "--kl-below", "1", "--candidate", "a", "--round", "int8"], "gate takes one candidate"),
         (["gate", "--kl", "1", "--round", "int8"], "--kl-below"),
         (["compare", "--conf", "0.9"], "unrecognized arguments: --conf"),
+        (["compare", "--dtype", "int8"], "must be float32, bfloat16 or float16, but is 'int8'"),
+        (["compare", "--device", "nowhere"], "must be a device that torch can use, but is 'nowhere'"),
+        (["compare", "--device", "meta"], "must be a device that torch can use, but is 'meta'"),
         (["show", "a", "b", "c"], "one report or two"),
     ],
 )

@@ -3,6 +3,7 @@
 import copy
 import weakref
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -45,6 +46,34 @@ def test_each_token_except_the_first_is_the_target_of_one_row(reference: Model, 
     assert values["kl_mean"] == pytest.approx((p.exp() * (p - q)).sum(-1).mean().item(), rel=1e-4)
     loss = nn.functional.nll_loss(q.flatten(0, 1), sequences[:, 1:].flatten())
     assert values["perplexity_q"] == pytest.approx(loss.exp().item(), rel=1e-5)
+
+
+class Elsewhere(nn.Module):
+    """A model on another device, which the CPU's tokens cannot reach by themselves."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(CLASSES, 4, device="meta"))
+
+    def get_output_embeddings(self) -> "Elsewhere":
+        return self
+
+    def forward(self, tokens: Tensor) -> SimpleNamespace:
+        assert tokens.device.type == "meta"
+        return SimpleNamespace(logits=torch.ones(*tokens.shape, CLASSES))
+
+
+def test_a_model_gets_its_tokens_on_its_own_device(sequences: Tensor) -> None:
+    text = Text("text", sequences)
+    rows = ModelSource(Elsewhere()).rows(next(text.batches(2)), text)
+    assert rows.logits.device.type == "cpu" and rows.logits.shape == (2, 11, CLASSES)
+
+
+def test_the_steps_of_a_bfloat16_model_are_those_of_its_weights_in_float32(reference: Model) -> None:
+    half = to_bfloat16(reference)
+    expected = round_weights(half.float(), 8).bfloat16().state_dict()
+    found = round_weights(to_bfloat16(reference), 8).state_dict()
+    assert all(torch.equal(found[name], expected[name]) for name in expected)
 
 
 def test_logits_are_freed_after_their_batch(reference: Model, sequences: Tensor) -> None:

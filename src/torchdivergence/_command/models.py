@@ -55,9 +55,14 @@ def _load(auto: str, name: str, **settings: Any) -> Any:
         raise CommandError(f"cannot load the {kind} {name}: {where}transformers says: {reason}") from error
 
 
-def load_model(name: str) -> Any:
-    """A causal language model in float32, for inference."""
-    return _load("AutoModelForCausalLM", name, dtype=torch.float32).eval()
+def load_model(name: str, dtype: torch.dtype, device: torch.device) -> Any:
+    """A causal language model, for inference."""
+    model = _load("AutoModelForCausalLM", name, dtype=dtype).eval()
+    try:
+        return model.to(device)
+    except RuntimeError as error:
+        reason = shorten(str(error), 400, placeholder=" ...")
+        raise CommandError(f"cannot move the model {name} to {device}: {reason}") from error
 
 
 def load_tokenizer(name: str) -> Any:

@@ -51,7 +51,8 @@ def prepare(options: argparse.Namespace) -> Setup:
         models.prepare_transformers(running)
     text, tokenizer = _of_files(files, running, options) if files else _of_text(reference, running[1:], options)
     begin = begin_token(tokenizer) if files and running else None
-    source = partial(_source, files=files, begin=begin)
+    load = partial(models.load_model, dtype=options.dtype, device=options.device)
+    source = partial(_source, files=files, load=load, begin=begin)
     p = source(reference)
     return Setup(reference, p, _candidates(rounded, options.candidate, p, source), text, tokenizer)
 
@@ -67,8 +68,8 @@ def header(setup: Setup) -> str:
     )
 
 
-def _source(name: str, files: Mapping[str, LogitsFile], begin: int | None) -> Source:
-    return FileSource(files[name]) if name in files else ModelSource(models.load_model(name), begin)
+def _source(name: str, files: Mapping[str, LogitsFile], load: Callable[[str], Any], begin: int | None) -> Source:
+    return FileSource(files[name]) if name in files else ModelSource(load(name), begin)
 
 
 def _candidates(
