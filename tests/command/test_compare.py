@@ -233,6 +233,23 @@ def test_a_model_beside_a_file_sees_its_first_token_in_place_of_the_first(
     assert valid_json(tmp_path / "o.json")["candidates"][0]["values"]["kl_max"]["value"] < 1e-6
 
 
+def test_a_model_beside_a_file_must_have_classes_for_its_tokens(run: Run, reference: Model, tmp_path: Path) -> None:
+    smaller = copy.deepcopy(reference)
+    smaller.resize_token_embeddings(100)
+    smaller.save_pretrained(tmp_path / "smaller")
+    save_tokenizer(tmp_path / "smaller")
+    tokens = torch.randint(100, (2, 8), generator=torch.Generator().manual_seed(3))
+    few, many = logits_file(tmp_path / "few.bin", reference, tokens), tmp_path / "many.bin"
+    tokens[1, 2] = 100
+    logits_file(many, reference, tokens)
+    for reversed_sides in (False, True):
+        for file, expected in ((few, 0), (many, 3)):
+            sides = (tmp_path / "smaller", file) if reversed_sides else (file, tmp_path / "smaller")
+            code, _, said = run("--reference", sides[0], "--candidate", sides[1], short=False)
+            assert code == expected and f"{file} has no tokenizer, so it cannot be checked" in said
+            assert ("go up to 100, but only 100 classes are in both" in said) == (code == 3)
+
+
 def test_every_sequence_of_a_text_begins_with_the_begin_token_which_is_no_target(
     run: Run, reference: Model, folder: Path, text: Path, tmp_path: Path
 ) -> None:

@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 import torch
 
+from torchdivergence._command.errors import CommandError
 from torchdivergence._command.floor import merge_floored
 from torchdivergence._command.progress import note, progress_bar
 from torchdivergence._command.sources import Source, dtype_name
@@ -48,6 +49,12 @@ class Pair(NamedTuple):
 def evaluate(pair: Pair, report: DivergenceReport, batch_size: int) -> Evaluation:
     """Update the report with all sequences, or, if ctrl-C interrupts this, with those before."""
     (name, reference, candidate, text), floored, dtype, complete = pair, 0, "", False
+    largest = int(text.tokens.max())
+    if largest >= pair.classes:
+        raise CommandError(
+            f"{name}: the tokens go up to {largest:,}, but only {pair.classes:,} classes are in both p and q. The "
+            "models differ in their tokens."
+        )
     if candidate.classes != reference.classes:
         sizes = f"p has {reference.classes:,} classes, q has {candidate.classes:,}"
         note(f"{name}: {sizes}: the first {pair.classes:,} count.")

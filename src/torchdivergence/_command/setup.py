@@ -120,6 +120,8 @@ def _of_files(files: Mapping[str, LogitsFile], running: list[str], options: argp
     chunks = len(first.tokens) if options.tokens is None else options.tokens // first.tokens.shape[1]
     if not chunks:
         raise CommandError(f"--tokens is {options.tokens}, but a chunk of {name} has {first.tokens.shape[1]} tokens.")
+    if running:
+        note(f"{name} has no tokenizer, so it cannot be checked that its tokens are those of {', '.join(running)}.")
     tokenizer = models.load_tokenizer(running[0]) if running else None
     return Text(name, first.tokens[:chunks], first.scored_from), tokenizer
 
