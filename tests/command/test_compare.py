@@ -80,12 +80,12 @@ def test_candidates_have_reports_one_table_one_plot_and_paired_comparisons(
     plot = tmp_path / "new" / "plot.png"
     code, printed, said = run("--candidate", candidate, "--round", "logits", "bfloat16", "--plot", plot)
     table = [[cell.strip() for cell in line.strip("|").split("|")] for line in printed.splitlines() if line[:1] == "|"]
-    assert code == 0 and table[0] == ["", "logits rounded to bfloat16", "all in bfloat16", "candidate"]
+    assert code == 0 and table[0] == ["", "candidate", "logits rounded to bfloat16", "all in bfloat16"]
     assert [line[0] for line in table[2:]] == [label for label, *_ in LINES]
     means = [float(cell.split()[0]) for cell in table[2][1:]]
-    assert 0 < means[0] < means[1] < means[2]
+    assert 0 < means[1] < means[2] < means[0]
     assert printed.count("93 rows in 3 sequences") == 3 and "noise floor" in printed
-    assert printed.count("3 pairs of sequences") == 2
+    assert printed.count("3 pairs of sequences") == 2 and printed.count("\ncandidate and ") == 2
     assert plot.read_bytes().startswith(b"\x89PNG") and f"Plot: {plot}" in said
     assert "candidate has no tokenizer" in said and "the first 256 count" in said
     assert "%|" not in said  # there is no terminal, so there are no progress bars

@@ -13,8 +13,8 @@ from transformers import AutoModelForCausalLM
 from tests.support.small_models import CLASSES, Model
 from torchdivergence import DivergenceReport
 from torchdivergence._command.errors import CommandError
-from torchdivergence._command.evaluation import Pair, evaluate
-from torchdivergence._command.rounding import round_rows, round_weights, rounding, to_bfloat16
+from torchdivergence._command.evaluation import Evaluation, Pair, base_of_pairs, evaluate
+from torchdivergence._command.rounding import LOGITS, round_rows, round_weights, rounding, to_bfloat16
 from torchdivergence._command.rows import Rows
 from torchdivergence._command.sources import LogitsSource, ModelSource, Source
 from torchdivergence._command.texts import Batch, Text
@@ -167,6 +167,15 @@ def test_a_model_without_linear_layers_is_refused(reference: Model) -> None:
 def test_all_in_bfloat16_is_the_model_loaded_in_bfloat16(reference: Model, sequences: Tensor, folder: Path) -> None:
     loaded = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.bfloat16)
     assert torch.equal(to_bfloat16(reference)(sequences).logits, loaded(sequences).logits)
+
+
+@pytest.mark.parametrize(
+    ("names", "base"),
+    [(["a", LOGITS], "a"), ([LOGITS, "a", "b"], "a"), ([LOGITS], LOGITS), (["b", "a"], "b")],
+)
+def test_candidates_are_compared_with_the_first_that_is_not_the_noise_floor(names: list[str], base: str) -> None:
+    done = [Evaluation(name, DivergenceReport(), "float32", "float32", 1, True) for name in names]
+    assert base_of_pairs(done).name == base
 
 
 def test_every_sequence_has_its_own_key_even_if_its_tokens_repeat(sequences: Tensor) -> None:

@@ -75,13 +75,13 @@ def _source(name: str, files: Mapping[str, LogitsFile], load: Callable[[str], An
 def _candidates(
     rounded: list[str], named: list[str], p: Source, source: Callable[[str], Source]
 ) -> dict[str, Callable[[], Source]]:
-    """What makes each candidate, by its name in tables."""
-    found: dict[str, Callable[[], Source]] = {}
+    """What makes each candidate, by its name in tables. Pairs are made with the first, so named models come first."""
+    found: dict[str, Callable[[], Source]] = {label: partial(source, name) for label, name in _labels(named).items()}
     for kind in rounded:
         label, make = rounding.rounding(kind)
         assert isinstance(p, ModelSource)
         found[label] = partial(make, p)
-    return found | {label: partial(source, name) for label, name in _labels(named).items()}
+    return found
 
 
 def _labels(names: list[str]) -> dict[str, str]:
