@@ -13,6 +13,7 @@ from importlib.metadata import EntryPoint
 from pathlib import Path
 from typing import Any
 
+import huggingface_hub
 import jsonschema
 import pytest
 import torch
@@ -27,19 +28,15 @@ from torchdivergence import DivergenceReport
 from torchdivergence.__main__ import main
 from torchdivergence._command import rounding
 from torchdivergence._command.arguments import parse
+from torchdivergence._command.models import load_tokenizer
 from torchdivergence._command.rounding import round_weights
 from torchdivergence._command.setup import header, prepare
 from torchdivergence._command.sources import LogitsSource
 from torchdivergence._command.tables import LINES
 
-pytestmark = pytest.mark.usefixtures("one_thread", "offline")
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 SCHEMA = json.loads((ROOT / "docs" / "schema" / "comparison-1.json").read_text(encoding="utf-8"))
-
-
-@pytest.fixture
-def offline(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
 
 
 @pytest.fixture(scope="session")
@@ -425,6 +422,22 @@ def no_config(folder: Path) -> None:
 def cut_gguf(folder: Path) -> None:
     pytest.importorskip("gguf")
     (folder / "model.gguf").write_bytes(b"GGUF\x03\0\0\0")
+
+
+def test_a_model_in_a_folder_is_loaded_without_the_hub_and_another_one_from_there(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[tuple[str, bool]] = []
+
+    def from_pretrained(name: str, local_files_only: bool = False, **_: Any) -> Any:
+        seen.append((name, local_files_only))
+        return AutoTokenizer
+
+    monkeypatch.setattr(AutoTokenizer, "from_pretrained", from_pretrained)
+    for name in (str(folder), "somebody/something"):
+        load_tokenizer(name)
+    assert seen == [(str(folder), True), ("somebody/something", False)]
+    assert huggingface_hub.constants.HF_HUB_OFFLINE  # so the other tests never reach the hub
 
 
 @pytest.mark.parametrize("damage", [cut_weights, other_sizes, no_config, cut_gguf])

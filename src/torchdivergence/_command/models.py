@@ -1,6 +1,5 @@
 """Models and tokenizers of transformers, from a folder, a .gguf file or the Hugging Face hub."""
 
-import os
 from collections.abc import Iterable
 from contextlib import nullcontext, redirect_stderr
 from importlib.util import find_spec
@@ -17,13 +16,11 @@ from torchdivergence._command.texts import Text, sequences
 
 
 def prepare_transformers(models: Iterable[str]) -> None:
-    """Check that all models can be had; if all are here, stay offline. transformers is not imported before that."""
+    """Check that transformers is installed and that all models can be had."""
     remote = [name for name in models if not Path(name).exists()]
     for name in remote:
         if _is_path(name):
             raise CommandError(f"there is no file or folder {name}.")
-    if not remote:
-        os.environ.setdefault("HF_HUB_OFFLINE", "1")
     require("transformers").utils.logging.set_verbosity_error()
     if remote:
         require("huggingface_hub").utils.logging.set_verbosity_error()
@@ -39,6 +36,7 @@ def _is_path(name: str) -> bool:
 
 def _load(auto: str, name: str, **settings: Any) -> Any:
     path, place = Path(name), name
+    settings["local_files_only"] = path.exists()  # a folder or file never leads to the hub
     if path.suffix == ".gguf":
         require("gguf")
         place, settings = str(path.parent), {**settings, "gguf_file": path.name}
