@@ -405,6 +405,16 @@ def test_models_run_in_the_given_dtype(run: Run, folder: Path, text: Path, tmp_p
     assert found["values"]["perplexity_p"]["value"] == pytest.approx(loss.exp().item(), rel=1e-6)
 
 
+@pytest.mark.parametrize("name", [".", "../reference", "../reference/"])
+def test_a_folder_is_named_in_tables_however_it_is_given(
+    run: Run, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.chdir(folder)
+    code, printed, _ = run("--reference", name, "--candidate", name, "--save-report", tmp_path)
+    assert code == 0 and "\nreference\n====" in printed
+    assert [path.name for path in tmp_path.iterdir()] == ["reference.safetensors"]
+
+
 def cut_weights(folder: Path) -> None:
     path = folder / "model.safetensors"
     path.write_bytes(path.read_bytes()[:1000])

@@ -93,7 +93,7 @@ def _labels(names: list[str]) -> dict[str, str]:
 
 def _label(name: str) -> str:
     """The name of a file or folder without the folder it is in; an id of the hub as it is."""
-    return Path(name).name if Path(name).exists() else name
+    return Path(name).resolve().name if Path(name).exists() else name
 
 
 def _of_text(reference: str, candidates: list[str], options: argparse.Namespace) -> tuple[Text, Any]:
