@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 from torchdivergence._command import document, outputs, tables
-from torchdivergence._command.errors import CommandError
 from torchdivergence._command.evaluation import Evaluation, Pair, evaluate
 from torchdivergence._command.exit_codes import DONE, INTERRUPTED
 from torchdivergence._command.model_index import write_model_index
@@ -16,15 +15,13 @@ from torchdivergence.report import DivergenceReport
 
 
 def compare(options: argparse.Namespace) -> int:
-    """Print and write the reports. After ctrl-C or an error, those that are done."""
+    """Print and write the reports; after an interrupt or any error, those of the finished candidates."""
     outputs.check_outputs(options)
     setup = prepare(options)
     sequences, length = setup.text.tokens.shape
     size = f"{sequences:,} sequence{'s' * (sequences != 1)} of {length:,} tokens"
     print(f"p is {Path(setup.name).name} ({setup.reference.dtype}), on {size}.")
     done: list[Evaluation] = []
-    failure: CommandError | None = None
-    interrupted = False
     try:
         for name, make in setup.candidates.items():
             report = DivergenceReport(confidence=options.confidence, keep_sequences=True, worst=options.worst)
@@ -33,18 +30,14 @@ def compare(options: argparse.Namespace) -> int:
             if evaluation.sequences:
                 done.append(evaluation)
                 _present(evaluation, setup, options)
-            interrupted = not evaluation.complete
-            if interrupted:
-                break
+            if not evaluation.complete:
+                return INTERRUPTED
     except KeyboardInterrupt:
-        interrupted = True
         note(f"\nInterrupted. Done: {', '.join(evaluation.name for evaluation in done) or 'nothing'}.")
-    except CommandError as error:
-        failure = error
-    _finish(done, setup, options)
-    if failure is not None:
-        raise failure
-    return INTERRUPTED if interrupted else DONE
+        return INTERRUPTED
+    finally:
+        _finish(done, setup, options)
+    return DONE
 
 
 def _present(evaluation: Evaluation, setup: Setup, options: argparse.Namespace) -> None:
