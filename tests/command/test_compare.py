@@ -303,7 +303,7 @@ WRONG: dict[str, tuple[list[str], str]] = {
     "a short text": (["--length", "300", "--round", "int8"], "the text is too short: a sequence takes 300 tokens"),
     "a candidate twice": (["--candidate", "{folder}", "--candidate", "{folder}"], "is given twice"),
     "a picture of no kind": (["--round", "int8", "--plot", "plot.xyz"], "its name must end in .png"),
-    "a file that is a folder": (["--round", "int8", "--json", "{folder}"], "it is a folder"),
+    "a file that is a folder": (["--round", "int8", "--json", "{folder}"], "Is a directory"),
     "a folder that is a file": (["--round", "int8", "--save-report", "{base}"], "cannot make the folder"),
     "a file to round": (["--reference", "{base}", "--round", "int8"], "cannot be rounded"),
     "a text beside a file": (["--reference", "{base}", "--candidate", "{int8}"], "the tokens come from that file"),

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from torchdivergence.__main__ import main
-from torchdivergence._command import rounding
+from torchdivergence._command import compare, rounding
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -37,3 +37,43 @@ def test_candidates_that_are_done_are_written_when_the_next_one_fails(
     monkeypatch.setattr(rounding, "to_bfloat16", fail)
     assert main([*arguments, "--json", str(tmp_path / "o.json")]) == code
     assert candidates(tmp_path / "o.json") == ["int8 weights"]
+
+
+@pytest.mark.parametrize(("option", "path"), [("--json", "/proc/o.json"), ("--save-report", "/proc/sys")])
+def test_a_file_that_cannot_be_made_is_refused_before_a_model_is_loaded(
+    arguments: list[str], option: str, path: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(compare, "prepare", lambda *_: pytest.fail("the models were loaded"))
+    assert main([*arguments, option, path]) == 3
+    (line,) = capsys.readouterr().err.splitlines()
+    assert f"cannot write {path}" in line
+
+
+@pytest.mark.parametrize("existing", [None, "earlier"])
+def test_a_comparison_that_cannot_run_leaves_its_output_as_it_was(
+    arguments: list[str], tmp_path: Path, existing: str | None
+) -> None:
+    path = tmp_path / "o.json"
+    if existing is not None:
+        path.write_text(existing, encoding="utf-8")
+    assert main([*arguments, "--length", "300", "--json", str(path)]) == 3
+    assert (path.read_text(encoding="utf-8") if path.exists() else None) == existing
+
+
+def test_a_full_disk_costs_only_the_files_on_it(
+    arguments: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    card = tmp_path / "card.md"
+    assert main([*arguments, "--json", "/dev/full", "--model-index", str(card)]) == 3
+    assert capsys.readouterr().err.splitlines()[-1].endswith("cannot write /dev/full: No space left on device.")
+    assert "int8 weights" in card.read_text(encoding="utf-8")
+
+
+def test_a_closed_output_costs_no_file(arguments: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def closed(*_: object) -> None:
+        raise BrokenPipeError
+
+    monkeypatch.setattr(compare, "_print_together", closed)
+    monkeypatch.setattr("os.dup2", lambda *_: None)
+    assert main([*arguments, "--json", str(tmp_path / "o.json")]) == 141
+    assert candidates(tmp_path / "o.json") == ["int8 weights", "all in bfloat16"]

@@ -81,7 +81,8 @@ def gate(options: argparse.Namespace) -> int:
     print(_sentence(verdict, needed, values, options))
     if options.json is not None:
         entry = {"kl_below": options.kl_below, "verdict": verdict.name.lower(), "texts_needed": document.finite(needed)}
-        outputs.write_json(options.json, document.document(setup, [evaluation], options.confidence) | {"gate": entry})
+        written = document.document(setup, [evaluation], options.confidence) | {"gate": entry}
+        outputs.write_each({options.json: lambda path: outputs.write_json(path, written)})
     return verdict.value
 
 
