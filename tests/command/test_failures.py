@@ -1,6 +1,8 @@
 """What stays of a comparison that fails, and what the command says about the failure."""
 
 import json
+import sys
+from importlib.abc import MetaPathFinder
 from pathlib import Path
 from typing import Any
 
@@ -69,11 +71,39 @@ def test_a_full_disk_costs_only_the_files_on_it(
     assert "int8 weights" in card.read_text(encoding="utf-8")
 
 
-def test_a_closed_output_costs_no_file(arguments: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def closed(*_: object) -> None:
-        raise BrokenPipeError
+@pytest.mark.parametrize(
+    ("error", "code", "message"), [(BrokenPipeError(), 141, ""), (KeyboardInterrupt(), 130, "\nInterrupted.\n")]
+)
+def test_an_interrupt_after_the_reports_costs_no_file(
+    arguments: list[str],
+    tmp_path: Path,
+    error: BaseException,
+    code: int,
+    message: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    def fail(*_: object) -> None:
+        raise error
 
-    monkeypatch.setattr(compare, "_print_together", closed)
+    path = tmp_path / "o.json"
+    monkeypatch.setattr(compare, "_print_together", fail)
     monkeypatch.setattr("os.dup2", lambda *_: None)
-    assert main([*arguments, "--json", str(tmp_path / "o.json")]) == 141
-    assert candidates(tmp_path / "o.json") == ["int8 weights", "all in bfloat16"]
+    assert main([*arguments, "--json", str(path)]) == code
+    assert candidates(path) == ["int8 weights", "all in bfloat16"]
+    assert capfd.readouterr().err == f"JSON: {path}\n{message}"
+
+
+@pytest.mark.parametrize(("error", "code"), [(ImportError(), 3), (KeyboardInterrupt(), 130)])
+def test_an_import_that_fails_does_not_look_like_a_decision(
+    error: BaseException, code: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class Failing(MetaPathFinder):
+        def find_spec(self, name: str, *_: object) -> None:
+            if name == "torchdivergence._command.gate":
+                raise error
+
+    monkeypatch.delitem(sys.modules, "torchdivergence._command.gate", raising=False)
+    monkeypatch.setattr(sys, "meta_path", [Failing(), *sys.meta_path])
+    assert main(["gate", "--round", "int8", "--kl-below", "1"]) == code
+    assert ("ImportError" if code == 3 else "Interrupted.") in capsys.readouterr().err
