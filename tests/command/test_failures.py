@@ -1,6 +1,7 @@
 """What stays of a comparison that fails, and what the command says about the failure."""
 
 import json
+import shutil
 import sys
 from importlib.abc import MetaPathFinder
 from pathlib import Path
@@ -107,3 +108,16 @@ def test_an_import_that_fails_does_not_look_like_a_decision(
     monkeypatch.setattr(sys, "meta_path", [Failing(), *sys.meta_path])
     assert main(["gate", "--round", "int8", "--kl-below", "1"]) == code
     assert ("ImportError" if code == 3 else "Interrupted.") in capsys.readouterr().err
+
+
+def test_show_refuses_reports_with_different_references(
+    arguments: list[str], folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = tmp_path / "other"
+    shutil.copytree(folder, other)
+    for reference, reports in ((folder, "a"), (other, "b")):
+        assert main([*arguments, "--reference", str(reference), "--save-report", str(tmp_path / reports)]) == 0
+    capsys.readouterr()
+    assert main(["show", *(str(tmp_path / x / "int8-weights.safetensors") for x in "ab")]) == 3
+    printed = capsys.readouterr()
+    assert not printed.out and "their references differ" in printed.err and "other" in printed.err
