@@ -172,7 +172,10 @@ def test_show_refuses_reports_of_different_texts_and_other_files(
     name = "int8-weights.safetensors"
     assert main(["show", str(tmp_path / "a" / name), str(tmp_path / "b" / name)]) == 3
     assert "cannot be compared: their tokens (sha256) differ" in capsys.readouterr().err
-    for path, message in ((folder / "model.safetensors", "is not a saved report"), (tmp_path / "c", "there is no file")):
+    for path, message in (
+        (folder / "model.safetensors", "is not a saved report"),
+        (tmp_path / "c", "there is no file"),
+    ):
         assert main(["show", str(path)]) == 3
         assert message in capsys.readouterr().err
 

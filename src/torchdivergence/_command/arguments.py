@@ -24,7 +24,7 @@ Decide whether the mean KL divergence is below a threshold, from its confidence 
 
   0   below: the whole interval is below the threshold
   1   above: the whole interval is above it
-  2   undecided: the threshold is in the interval; the number of texts that would decide is printed
+  2   undecided: the threshold is in the interval; the number of sequences for a decision is printed
   3   the comparison could not run
 """
 _SHOW = "Print a saved report, or the paired comparison of two saved reports on the same tokens."
