@@ -1,6 +1,7 @@
 """The arguments of the command line."""
 
 import argparse
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
@@ -38,7 +39,7 @@ int4 (the weights of its linear layers, with one scale per row for int8 and per 
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """Exit with the code for what cannot run; 2 would mean "undecided"."""
-        self.print_usage()
+        self.print_usage(sys.stderr)
         self.exit(CANNOT_RUN, f"{self.prog}: error: {message}\n")
 
 
