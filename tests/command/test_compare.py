@@ -85,7 +85,7 @@ def test_candidates_have_reports_one_table_one_plot_and_paired_comparisons(
     assert printed.count("93 rows in 3 sequences") == 3 and "noise floor" in printed
     assert printed.count("3 pairs of sequences") == 2
     assert plot.read_bytes().startswith(b"\x89PNG") and f"Plot: {plot}" in said
-    assert "candidate has no tokenizer" in said and "the first 256 count" in said
+    assert "candidate has no tokenizer" in said and "only the first 256 are compared" in said
     assert "%|" not in said  # there is no terminal, so there are no progress bars
 
 

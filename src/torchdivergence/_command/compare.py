@@ -21,7 +21,7 @@ def compare(options: argparse.Namespace) -> int:
     setup = prepare(options)
     sequences, length = setup.text.tokens.shape
     size = f"{sequences:,} sequence{'s' * (sequences != 1)} of {length:,} tokens"
-    print(f"p is {document.short_name(setup.name)} ({setup.reference.dtype}), on {size}.")
+    print(f"Reference p: {document.short_name(setup.name)} ({setup.reference.dtype}); {size}")
     done: list[Evaluation] = []
     try:
         for name, make in setup.candidates.items():

@@ -13,7 +13,7 @@ from torchdivergence._command.progress import note
 from torchdivergence.report import DivergenceReport
 
 _WRITERS = {"save_report": "safetensors", "model_index": "huggingface_hub"}
-"""What needs another package, by the option."""
+"""The package that writes the file of an option."""
 
 
 def check_outputs(options: argparse.Namespace) -> None:

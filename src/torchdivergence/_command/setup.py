@@ -21,8 +21,8 @@ class Setup(NamedTuple):
 
     Attributes:
         name: Of the reference.
-        reference: It.
-        candidates: What makes each candidate, by name. One at a time is in memory.
+        reference: The source of p.
+        candidates: A function that loads each candidate, by name. One at a time is in memory.
         text: The tokens.
         tokenizer: Of the reference, or of a model beside a file; None if there are files only.
     """
@@ -35,7 +35,7 @@ class Setup(NamedTuple):
 
 
 def prepare(options: argparse.Namespace) -> Setup:
-    """Load the reference, and before that check all that can be checked before the work begins."""
+    """Check the arguments and files, then load the reference."""
     reference = options.reference or models.demonstration_model()
     rounded = options.round or ([] if options.candidate else list(rounding.ALL))
     names = [reference, *options.candidate]
@@ -72,7 +72,7 @@ def _candidates(
 
 
 def _labels(names: list[str]) -> dict[str, str]:
-    """The names by what stands in tables: without the folder, if that still tells them apart."""
+    """The names by their label in tables: the last part of a path, if these parts differ."""
     short = {name: Path(name).name if Path(name).exists() else name for name in names}
     given = list(short.values())
     return {label if given.count(label) == 1 else name: name for name, label in short.items()}

@@ -57,4 +57,6 @@ def _origin(report: DivergenceReport) -> str:
     if "candidate" not in about:
         return ""
     partial = "" if about.get("complete") == "true" else " (interrupted)"
-    return f"q is {about['candidate']}{partial}, p is {about['reference']}, the text is {about['tokens_text']}.\n"
+    return (
+        f"Reference p: {about['reference']}; candidate q: {about['candidate']}{partial}; text: {about['tokens_text']}\n"
+    )
