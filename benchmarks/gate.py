@@ -17,13 +17,13 @@ TEXTS = (8, 16, 64)
 MEANS = (0.8, 0.95, 1.0, 1.05, 1.25)
 TEXT_VARIATION = 0.5
 TEXT = """\
-Share of {:,} runs of the gate with `--confidence {:g}` that end with each decision. The mean divergence of a text is
-lognormal with a coefficient of variation of {}. The true mean is given in units of the threshold: "below" is wrong from
-1 on, and "above" is wrong up to 1."""
+Share of {:,} runs of the gate with `--confidence {:g}` that end with each decision. The mean divergence of a
+sequence is lognormal with a coefficient of variation of {}. The true mean is given in units of the threshold: "below"
+is wrong from 1 on, and "above" is wrong up to 1."""
 
 WRONG = """\
-Share of runs that end with "below" for a true mean at the threshold, by the coefficient of variation of the texts: with
-the upper bound of the two-sided interval, as the gate decides, and with a one-sided bound."""
+Share of runs that end with "below" for a true mean at the threshold, by the coefficient of variation of the sequences:
+with the upper bound of the two-sided interval, as the gate decides, and with a one-sided bound."""
 
 
 def shares(
@@ -42,8 +42,13 @@ def shares(
 
 
 def wrong(runs: int) -> str:
-    """How often "below" is wrong for a true mean at the threshold, by the spread between texts and the bound."""
-    head = ["variation of texts", "texts", "upper bound of the interval (gate)", f"one-sided bound at {CONFIDENCE:.0%}"]
+    """How often "below" is wrong for a true mean at the threshold, by the spread between sequences and the bound."""
+    head = [
+        "variation of sequences",
+        "sequences",
+        "upper bound of the interval (gate)",
+        f"one-sided bound at {CONFIDENCE:.0%}",
+    ]
     lines = []
     for variation in (TEXT_VARIATION, 1.0):
         for texts in TEXTS:
@@ -60,7 +65,7 @@ def measure(quick: bool) -> Section:
         for mean in MEANS
         for texts in TEXTS
     ]
-    head = ["true mean / threshold", "texts", "below (exit 0)", "above (exit 1)", "undecided (exit 2)"]
+    head = ["true mean / threshold", "sequences", "below (exit 0)", "above (exit 1)", "undecided (exit 2)"]
     text = TEXT.format(runs, CONFIDENCE, TEXT_VARIATION)
     return Section("Decisions of the gate", paragraphs(text, table(head, lines), WRONG, wrong(runs)))
 

@@ -16,8 +16,10 @@ LENGTH = 128  # tokens in a sequence
 
 @torch.inference_mode()
 def main(reference: str, candidate: str, text: str) -> None:
-    p, q = (AutoModelForCausalLM.from_pretrained(name, dtype=torch.float32) for name in (reference, candidate))
     ids = AutoTokenizer.from_pretrained(reference)(Path(text).read_text(encoding="utf-8")).input_ids
+    if len(ids) < LENGTH:
+        sys.exit(f"{text} has {len(ids)} tokens, but a sequence has {LENGTH}: give a longer text.")
+    p, q = (AutoModelForCausalLM.from_pretrained(name, dtype=torch.float32) for name in (reference, candidate))
     sequences = torch.tensor(ids[: len(ids) // LENGTH * LENGTH]).view(-1, 1, LENGTH)
 
     report = DivergenceReport()
@@ -27,4 +29,6 @@ def main(reference: str, candidate: str, text: str) -> None:
 
 
 if __name__ == "__main__":
+    if len(sys.argv) != 4:
+        sys.exit(__doc__)
     main(*sys.argv[1:])

@@ -11,7 +11,7 @@ from torch import Tensor
 from tests.command.test_compare import valid_json
 from torchdivergence.__main__ import main
 from torchdivergence._command import gate as module
-from torchdivergence._command.gate import POWER, Verdict, decide, texts_needed
+from torchdivergence._command.gate import POWER, Verdict, decide, sequences_needed
 from torchdivergence._report.intervals import Intervals
 from torchdivergence._states.moments import Estimate
 
@@ -39,14 +39,14 @@ def test_at_the_threshold_a_wrong_decision_is_as_rare_as_stated(texts: int) -> N
 
 @pytest.mark.parametrize(("mean", "verdict"), [(0.7, Verdict.BELOW), (1.4, Verdict.ABOVE)])
 def test_the_named_number_of_texts_decides_about_as_often_as_stated(mean: float, verdict: Verdict) -> None:
-    number = texts_needed(Estimate(mean, math.nan, 0.5 * mean / math.sqrt(8)), 8, 1.0, CONFIDENCE)
+    number = sequences_needed(Estimate(mean, math.nan, 0.5 * mean / math.sqrt(8)), 8, 1.0, CONFIDENCE)
     assert 8 < number < 100
     # the spread is estimated, so the power differs a little
     assert shares(mean, int(number), 2_000)[verdict] == pytest.approx(POWER, abs=0.06)
 
 
 def test_a_mean_nearer_to_the_threshold_needs_more_texts_and_one_at_it_cannot_be_decided() -> None:
-    numbers = [texts_needed(Estimate(mean, math.nan, 0.1), 8, 1.0, CONFIDENCE) for mean in (0.8, 0.9, 0.99, 1.0)]
+    numbers = [sequences_needed(Estimate(mean, math.nan, 0.1), 8, 1.0, CONFIDENCE) for mean in (0.8, 0.9, 0.99, 1.0)]
     assert numbers == sorted(set(numbers)) and numbers[-1] == math.inf
 
 
@@ -67,11 +67,14 @@ def test_the_exit_code_is_the_decision(
     capsys.readouterr()
     assert main([*options, "--round", "int8", "--kl-below", repr(share * mean), "--json", str(path)]) == code
     printed, found = capsys.readouterr().out, valid_json(path)
-    assert found["gate"]["verdict"] == verdict and f"from 14 texts: {verdict}" in printed
+    assert found["gate"]["verdict"] == verdict and f"from 14 sequences: {verdict}" in printed
     if verdict == "undecided":
-        needed = found["gate"]["texts_needed"]
+        needed = found["gate"]["sequences_needed"]
         assert needed == "inf" or needed > 14
-        assert ("No number of texts would decide" if needed == "inf" else f"About {needed:,.0f} texts") in printed
+        number = (
+            f"{needed:,.0f} sequences (--tokens {16 * needed:.0f})" if needed != "inf" else "No number of sequences"
+        )
+        assert number in printed and "a probability of 80 %" in printed
 
 
 def test_a_model_is_below_any_threshold_from_itself(options: list[str]) -> None:
@@ -96,10 +99,13 @@ def test_no_error_looks_like_a_decision(
 
 @pytest.mark.parametrize(("logit", "code"), [(-math.inf, 1), (math.nan, 3)])
 def test_an_infinite_divergence_is_above_and_an_invalid_one_cannot_be_decided(
-    options: list[str], logit: float, code: int, monkeypatch: pytest.MonkeyPatch
+    options: list[str], logit: float, code: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def one_class(logits: Tensor) -> Tensor:
         return logits.index_fill(-1, torch.tensor([5]), logit)
 
     monkeypatch.setattr(Tensor, "bfloat16", one_class)
     assert main([*options, "--round", "logits", "--kl-below", "1"]) == code
+    _, _, _, *decision = capsys.readouterr().out.splitlines()
+    found = "The KL divergence is infinite in 210 of 210 rows, so the mean is above 1."
+    assert decision == ([found] if code == 1 else [])

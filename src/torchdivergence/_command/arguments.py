@@ -1,6 +1,7 @@
 """The arguments of the command line."""
 
 import argparse
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from textwrap import shorten
@@ -28,7 +29,7 @@ Decide whether the mean KL divergence is below a threshold, from its confidence 
 
   0   below: the whole interval is below the threshold
   1   above: the whole interval is above it
-  2   undecided: the threshold is in the interval; the number of texts that would decide is printed
+  2   undecided: the threshold is in the interval; the number of sequences for a decision is printed
   3   the comparison could not run
 """
 _SHOW = "Print a saved report, or the paired comparison of two saved reports on the same tokens."
@@ -44,8 +45,8 @@ class _Parser(argparse.ArgumentParser):
         super().__init__(allow_abbrev=False, **settings)
 
     def error(self, message: str) -> NoReturn:
-        """Exit with the code for what cannot run; 2 would mean "undecided"."""
-        self.print_usage()
+        """Exit with 3, "could not run": argparse's own exit code, 2, would mean "undecided"."""
+        self.print_usage(sys.stderr)
         self.exit(CANNOT_RUN, f"{self.prog}: error: {message}\n")
 
 
@@ -104,8 +105,8 @@ def _rounding(text: str) -> str:
 
 def _add_models(parser: argparse.ArgumentParser, several: bool) -> None:
     models = parser.add_argument_group("models")
-    models.add_argument("--reference", metavar="MODEL", help="p")
-    candidate = "q; repeat the option for several candidates" if several else "q"
+    models.add_argument("--reference", metavar="MODEL", help="the reference p")
+    candidate = "a candidate q; repeat the option for several candidates" if several else "the candidate q"
     models.add_argument("--candidate", metavar="MODEL", action="append", default=[], help=candidate)
     number: Any = "+" if several else 1
     models.add_argument(
@@ -125,9 +126,9 @@ def _add_text(parser: argparse.ArgumentParser) -> None:
         type=Path,
         help="a text in UTF-8; without --reference and --candidate, Python's help by default",
     )
-    limit = "how many tokens of the text to use (20000; all of a .bin file)"
+    limit = "number of tokens to use (20000; by default all tokens of a .bin file)"
     text.add_argument("--tokens", metavar="N", type=_at_least(2), help=limit)
-    length = "tokens in a sequence, which the models see alone (256)"
+    length = "number of tokens in a sequence (256); the models run on each sequence separately"
     text.add_argument("--length", metavar="N", type=_at_least(2), help=length)
     text.add_argument("--batch", metavar="N", type=_at_least(1), default=2, help="sequences that run at once (2)")
 
@@ -149,7 +150,7 @@ def _add_compare(commands: "argparse._SubParsersAction[_Parser]") -> None:
     output.add_argument("--worst", metavar="N", type=_at_least(0), default=5, help="rows of largest KL to show (5)")
     output.add_argument("--json", metavar="FILE", type=Path, help="write all values as JSON")
     output.add_argument("--plot", metavar="FILE", type=Path, help="draw all candidates, as .png, .svg or .pdf")
-    reports = "save each report there, for torchdivergence show"
+    reports = "save each report in this folder, for torchdivergence show"
     output.add_argument("--save-report", metavar="DIR", type=Path, help=reports)
     index = "write the main values as YAML for the card of a model on the Hugging Face hub"
     output.add_argument("--model-index", metavar="FILE", type=Path, help=index)
@@ -168,7 +169,7 @@ def _add_gate(commands: "argparse._SubParsersAction[_Parser]") -> None:
 
 
 def parse(given: list[str] | None) -> argparse.Namespace:
-    """The arguments; an error exits with the code for what cannot run."""
+    """Parse the arguments. An error exits with 3."""
     parser = _Parser(prog="torchdivergence", description=_TOP)
     parser.add_argument("--version", action="store_true", help="print the versions and exit")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND")

@@ -2,29 +2,25 @@
 
 import argparse
 import sys
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any
 
 from torchdivergence._command import document, outputs, tables
-from torchdivergence._command.errors import CommandError
-from torchdivergence._command.evaluation import Evaluation, Pair, evaluate
+from torchdivergence._command.evaluation import Evaluation, Pair, base_of_pairs, evaluate
 from torchdivergence._command.exit_codes import DONE, INTERRUPTED
 from torchdivergence._command.model_index import write_model_index
 from torchdivergence._command.progress import note
-from torchdivergence._command.setup import Setup, prepare
+from torchdivergence._command.setup import Setup, header, prepare
+from torchdivergence._report.comparison import PairedComparison
 from torchdivergence.report import DivergenceReport
 
 
 def compare(options: argparse.Namespace) -> int:
-    """Print and write the reports. After ctrl-C or an error, those that are done."""
+    """Print and write the reports; after an interrupt or any error, those of the finished candidates."""
     outputs.check_outputs(options)
     setup = prepare(options)
-    sequences, length = setup.text.tokens.shape
-    size = f"{sequences:,} sequence{'s' * (sequences != 1)} of {length:,} tokens"
-    print(f"p is {Path(setup.name).name} ({setup.reference.dtype}), on {size}.")
+    print(header(setup))
     done: list[Evaluation] = []
-    failure: CommandError | None = None
-    interrupted = False
     try:
         for name, make in setup.candidates.items():
             report = DivergenceReport(confidence=options.confidence, keep_sequences=True, worst=options.worst)
@@ -33,18 +29,14 @@ def compare(options: argparse.Namespace) -> int:
             if evaluation.sequences:
                 done.append(evaluation)
                 _present(evaluation, setup, options)
-            interrupted = not evaluation.complete
-            if interrupted:
-                break
+            if not evaluation.complete:
+                return INTERRUPTED
     except KeyboardInterrupt:
-        interrupted = True
         note(f"\nInterrupted. Done: {', '.join(evaluation.name for evaluation in done) or 'nothing'}.")
-    except CommandError as error:
-        failure = error
-    _finish(done, setup, options)
-    if failure is not None:
-        raise failure
-    return INTERRUPTED if interrupted else DONE
+        return INTERRUPTED
+    finally:
+        _finish(done, setup, options)
+    return DONE
 
 
 def _present(evaluation: Evaluation, setup: Setup, options: argparse.Namespace) -> None:
@@ -59,25 +51,40 @@ def _present(evaluation: Evaluation, setup: Setup, options: argparse.Namespace) 
 
 
 def _finish(done: list[Evaluation], setup: Setup, options: argparse.Namespace) -> None:
-    """Print what several candidates have together, and write the files."""
+    """Print what several candidates have together, and write the files even if the output has been closed."""
     if not done:
         return
-    reports = {evaluation.name: evaluation.report for evaluation in done}
+    pairs = _paired(done)
+    try:
+        _print_together({evaluation.name: evaluation.report for evaluation in done}, pairs)
+    finally:
+        outputs.write_each(_writers(done, pairs, setup, options))
+
+
+def _print_together(reports: Mapping[str, DivergenceReport], pairs: Iterable[PairedComparison]) -> None:
     print("\nSide by side; ± is the standard error clustered by sequence\n")
     print(f"{tables.side_by_side(reports)}{tables.noise_floor(reports)}", flush=True)
-    pairs = _paired(done)
     for comparison in pairs:
         print(f"{tables.underlined(' and '.join(comparison.labels))}\n{comparison}", flush=True)
-    if options.json is not None:
-        written = document.document(setup, done, options.confidence)
-        outputs.write_json(options.json, written | {"comparisons": [document.comparison(pair) for pair in pairs]})
-    if options.plot is not None:
-        outputs.write_plot(options.plot, reports)
-    if options.model_index is not None:
-        write_model_index(options.model_index, setup, done)
 
 
-def _paired(done: list[Evaluation]) -> list[Any]:
-    """Each complete candidate but the first, compared with the first."""
-    first, *others = done
-    return [first.report.compare(other.report, labels=(first.name, other.name)) for other in others if other.complete]
+def _writers(
+    done: list[Evaluation], pairs: Iterable[PairedComparison], setup: Setup, options: argparse.Namespace
+) -> dict[Path, Callable[[Path], None]]:
+    """What writes each file that was asked for."""
+    reports = {evaluation.name: evaluation.report for evaluation in done}
+    written = document.document(setup, done, options.confidence)
+    written["comparisons"] = [document.comparison(pair) for pair in pairs]
+    writers: dict[Path | None, Callable[[Path], None]] = {
+        options.json: lambda path: outputs.write_json(path, written),
+        options.plot: lambda path: outputs.write_plot(path, reports),
+        options.model_index: lambda path: write_model_index(path, setup, done),
+    }
+    return {path: write for path, write in writers.items() if path is not None}
+
+
+def _paired(done: list[Evaluation]) -> list[PairedComparison]:
+    """Each other complete candidate compared with one of them, if possible not with the noise floor."""
+    base = base_of_pairs(done)
+    others = (other for other in done if other.complete and other is not base)
+    return [base.report.compare(other.report, labels=(base.name, other.name)) for other in others]

@@ -8,7 +8,9 @@ from typing import Any
 
 import torchdivergence
 from torchdivergence._command.evaluation import Evaluation
-from torchdivergence._command.setup import Setup
+from torchdivergence._command.setup import Setup, short_name
+from torchdivergence._command.tables import located_worst
+from torchdivergence._command.texts import Text
 from torchdivergence._report.comparison import PairedComparison
 from torchdivergence._report.named_values import COUNTS, estimate_names
 from torchdivergence.report import DivergenceReport
@@ -19,7 +21,7 @@ _IN_NATS = ("kl_", "log_perplexity_ratio")
 
 
 def versions() -> dict[str, str]:
-    """Of what computes."""
+    """The versions of Python and of the packages that compute the values."""
     found = {"torchdivergence": torchdivergence.__version__, "python": platform.python_version()}
     for package in ("torch", "torchmetrics", "transformers"):
         try:
@@ -30,7 +32,7 @@ def versions() -> dict[str, str]:
 
 
 def document(setup: Setup, evaluations: Iterable[Evaluation], confidence: float) -> dict[str, Any]:
-    """All that was found, but for paired comparisons."""
+    """All results except paired comparisons and the decision of the gate."""
     return {
         "schema": "torchdivergence/comparison",
         "version": VERSION,
@@ -38,16 +40,16 @@ def document(setup: Setup, evaluations: Iterable[Evaluation], confidence: float)
         "versions": versions(),
         "confidence": confidence,
         "tokens": tokens(setup),
-        "reference": {"name": setup.name, "dtype": setup.reference.dtype},
-        "candidates": [_candidate(evaluation) for evaluation in evaluations],
+        "reference": {"name": short_name(setup.name), "dtype": setup.reference.dtype},
+        "candidates": [_candidate(evaluation, setup.text) for evaluation in evaluations],
     }
 
 
 def tokens(setup: Setup) -> dict[str, Any]:
-    """Which tokens were compared."""
+    """The tokens on which the models are compared."""
     sequences, length = setup.text.tokens.shape
     return {
-        "text": setup.text.name,
+        "text": short_name(setup.text.name),
         "sha256": setup.text.sha256(),
         "sequences": sequences,
         "length": length,
@@ -55,7 +57,7 @@ def tokens(setup: Setup) -> dict[str, Any]:
     }
 
 
-def _candidate(evaluation: Evaluation) -> dict[str, Any]:
+def _candidate(evaluation: Evaluation, text: Text) -> dict[str, Any]:
     values = evaluation.report.to_dict()
     return {
         "name": evaluation.name,
@@ -64,6 +66,10 @@ def _candidate(evaluation: Evaluation) -> dict[str, Any]:
         "complete": evaluation.complete,
         "counts": {name: int(values[name]) for name in COUNTS},
         "values": structured(evaluation.report),
+        "worst": [
+            {"divergence": finite(row.divergence), "sequence": sequence, "token": token, "target": row.target}
+            for row, sequence, token in located_worst(evaluation, text)
+        ],
     }
 
 
@@ -93,15 +99,27 @@ def finite(value: float) -> float | str:
 
 
 def comparison(pair: PairedComparison) -> dict[str, Any]:
-    """A paired comparison."""
-    return {name: finite(x) if isinstance(x, float) else x for name, x in pair.to_dict().items()}
+    """A paired comparison, with an object for each mean."""
+    means = {}
+    for name, difference in pair.differences.items():
+        numbers = difference._asdict()
+        numbers["sequences_needed"] = numbers.pop("texts_needed")
+        means[name] = {key: finite(x) if isinstance(x, float) else x for key, x in numbers.items()}
+    return {
+        "a": pair.labels[0],
+        "b": pair.labels[1],
+        "sequences": pair.sequences,
+        "confidence": pair.confidence,
+        "power": pair.power,
+        "means": means,
+    }
 
 
 def metadata(setup: Setup, evaluation: Evaluation) -> Mapping[str, str]:
-    """What a saved report says about itself."""
+    """The metadata of a saved report."""
     about = tokens(setup)
     return {
-        "reference": setup.name,
+        "reference": short_name(setup.name),
         "candidate": evaluation.name,
         "complete": str(evaluation.complete).lower(),
         **{f"tokens_{key}": str(value) for key, value in about.items()},

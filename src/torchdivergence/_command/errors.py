@@ -5,11 +5,11 @@ from typing import Any
 
 
 class CommandError(Exception):
-    """The command cannot run. Its text is all that the user sees."""
+    """The command cannot run. The user sees only its message."""
 
 
 def require(module: str) -> Any:
-    """Import a module that the extra "compare" installs."""
+    """Import a module, which the extra "compare" installs."""
     try:
         return import_module(module)
     except ModuleNotFoundError as error:

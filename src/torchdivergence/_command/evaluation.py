@@ -23,7 +23,7 @@ class Evaluation(NamedTuple):
         dtype: Of its weights, or of what its file stores.
         logits_dtype: Of its logits.
         sequences: How many sequences the report has.
-        complete: Whether these are all.
+        complete: Whether the report has all sequences.
     """
 
     name: str
@@ -49,7 +49,7 @@ class Pair(NamedTuple):
 
 
 def evaluate(pair: Pair, report: DivergenceReport, batch_size: int) -> Evaluation:
-    """Update the report with all sequences, or, if ctrl-C interrupts this, with those before."""
+    """Update the report with all sequences; after ctrl-C, with those that are done."""
     (name, reference, candidate, text), floored, dtype, complete = pair, 0, "", False
     largest = int(text.tokens.max())
     if largest >= pair.classes:
@@ -59,7 +59,7 @@ def evaluate(pair: Pair, report: DivergenceReport, batch_size: int) -> Evaluatio
         )
     if candidate.classes != reference.classes:
         sizes = f"p has {reference.classes:,} classes, q has {candidate.classes:,}"
-        note(f"{name}: {sizes}: the first {pair.classes:,} count.")
+        note(f"{name}: {sizes}: only the first {pair.classes:,} are compared.")
     keys = text.keys()
     try:
         with progress_bar(name, text.tokens[:, text.scored_from + 1 :].numel()) as bar:
@@ -75,7 +75,7 @@ def evaluate(pair: Pair, report: DivergenceReport, batch_size: int) -> Evaluatio
     if not complete:
         note(f"\nInterrupted: {name} has {done} of {len(text.tokens)} sequences.")
     if floored:
-        note(f"{name}: targets below the floor of a file: {floored:,}. Their loss is at least what is counted.")
+        note(f"{name}: targets below the floor of a file: {floored:,}. Their loss is a lower bound.")
     return Evaluation(name, report, candidate.dtype, dtype, done, complete)
 
 

@@ -1,8 +1,8 @@
 """Rows of llama.cpp's files, of which the classes below a floor are known by an upper bound only.
 
 A softmax over such a row gives these classes too much, and so all others too little. Here they become one class, the
-same ones in p and q. Its mass is what the other classes leave of 1, so a target keeps the loss that was read. By the
-data processing inequality the divergence is at most that of the full rows: what is lost is the divergence among the
+same ones in p and q. Its mass is 1 minus the mass of the other classes, so a target keeps the loss that was read. By
+the data processing inequality the divergence is at most that of the full rows: what is lost is the divergence among the
 classes at the floor.
 """
 

@@ -8,15 +8,15 @@ from statistics import NormalDist
 
 from torchdivergence._command import document, outputs
 from torchdivergence._command.errors import CommandError
-from torchdivergence._command.evaluation import Pair, evaluate
+from torchdivergence._command.evaluation import Evaluation, Pair, evaluate
 from torchdivergence._command.exit_codes import ABOVE, BELOW, INTERRUPTED, UNDECIDED
-from torchdivergence._command.setup import prepare
+from torchdivergence._command.setup import Setup, header, prepare
 from torchdivergence._report.student_t import two_sided_quantile
 from torchdivergence._states.moments import Estimate
 from torchdivergence.report import DivergenceReport
 
 POWER = 0.8
-"""With the number of texts that is named, the probability of a decision."""
+"""Probability that the stated number of sequences leads to a decision."""
 _MOST = 10**9
 
 
@@ -36,15 +36,15 @@ def decide(bounds: tuple[float, float], threshold: float) -> Verdict:
     return Verdict.ABOVE if lower > threshold else Verdict.UNDECIDED
 
 
-def texts_needed(estimate: Estimate, texts: int, threshold: float, confidence: float) -> float:
-    """How many texts decide with a probability of 80 %, if mean and spread stay as they are; infinite if too many.
+def sequences_needed(estimate: Estimate, sequences: int, threshold: float, confidence: float) -> float:
+    """How many sequences decide with a probability of 80 %, if mean and spread stay the same; infinite if too many.
 
     On the scale of the interval, log(x), the distance of mean and threshold must be the error times the sum of two
     quantiles: that of the interval, and that of the power.
     """
     mean, _, error = estimate
     distance = abs(math.log(threshold / mean))
-    spread = error / mean * math.sqrt(texts)
+    spread = error / mean * math.sqrt(sequences)
 
     def decides(number: int) -> bool:
         reach = two_sided_quantile(confidence, number - 1) + NormalDist().inv_cdf(POWER)
@@ -67,6 +67,7 @@ def gate(options: argparse.Namespace) -> int:
     setup = prepare(options)
     if len(setup.text.tokens) < 2:
         raise CommandError("the text is too short: a confidence interval needs at least two sequences.")
+    print(header(setup))
     ((name, make),) = setup.candidates.items()
     report = DivergenceReport(confidence=options.confidence)
     evaluation = evaluate(Pair(name, setup.reference, make(), setup.text), report, options.batch)
@@ -77,25 +78,49 @@ def gate(options: argparse.Namespace) -> int:
         raise CommandError(f"the logits are invalid in {int(values['invalid']):,} rows: they hold NaN or +inf.")
     infinite = math.isinf(values["kl_mean"])  # then there is no interval
     verdict = Verdict.ABOVE if infinite else decide((values["kl_lower"], values["kl_upper"]), options.kl_below)
-    needed = _texts_needed(values, options) if verdict is Verdict.UNDECIDED else values["sequences"]
-    print(_sentence(verdict, needed, values, options))
+    needed = _sequences_needed(values, options) if verdict is Verdict.UNDECIDED else values["sequences"]
+    print(_infinite(values, options) if infinite else _interval(verdict, values, options))
+    if verdict is Verdict.UNDECIDED:
+        print(_advice(needed, setup.text.tokens.shape[1]))
     if options.json is not None:
-        entry = {"kl_below": options.kl_below, "verdict": verdict.name.lower(), "texts_needed": document.finite(needed)}
-        outputs.write_json(options.json, document.document(setup, [evaluation], options.confidence) | {"gate": entry})
+        _write(setup, evaluation, verdict, needed, options)
     return verdict.value
 
 
-def _texts_needed(values: Mapping[str, float], options: argparse.Namespace) -> float:
+def _write(setup: Setup, evaluation: Evaluation, verdict: Verdict, needed: float, options: argparse.Namespace) -> None:
+    written = document.document(setup, [evaluation], options.confidence)
+    written["gate"] = {
+        "kl_below": options.kl_below,
+        "verdict": verdict.name.lower(),
+        "sequences_needed": document.finite(needed),
+    }
+    outputs.write_each({options.json: lambda path: outputs.write_json(path, written)})
+
+
+def _sequences_needed(values: Mapping[str, float], options: argparse.Namespace) -> float:
     estimate = Estimate(values["kl_mean"], values["kl_standard_error"], values["kl_clustered_standard_error"])
-    return texts_needed(estimate, int(values["sequences"]), options.kl_below, options.confidence)
+    return sequences_needed(estimate, int(values["sequences"]), options.kl_below, options.confidence)
 
 
-def _sentence(verdict: Verdict, needed: float, values: Mapping[str, float], options: argparse.Namespace) -> str:
-    found = (
-        f"Mean KL {values['kl_mean']:.4g} nats, {100 * options.confidence:.10g} % interval {values['kl_lower']:.4g} to "
-        f"{values['kl_upper']:.4g}, from {int(values['sequences'])} texts: {verdict.name.lower()}"
+def _infinite(values: Mapping[str, float], options: argparse.Namespace) -> str:
+    return (
+        f"The KL divergence is infinite in {int(values['infinite']):,} of {int(values['rows']):,} rows, so the mean is "
+        f"above {options.kl_below:g}."
     )
-    if verdict is not Verdict.UNDECIDED:
-        return f"{found} {options.kl_below:g}."
-    more = f"About {needed:,.0f} texts" if math.isfinite(needed) else "No number of texts"
-    return f"{found} about {options.kl_below:g}. {more} would decide."
+
+
+def _interval(verdict: Verdict, values: Mapping[str, float], options: argparse.Namespace) -> str:
+    result = "undecided, the interval contains" if verdict is Verdict.UNDECIDED else verdict.name.lower()
+    return (
+        f"Mean KL {values['kl_mean']:.4g} nats, {100 * options.confidence:.10g} % interval {values['kl_lower']:.4g} to "
+        f"{values['kl_upper']:.4g}, from {int(values['sequences']):,} sequences: {result} {options.kl_below:g}."
+    )
+
+
+def _advice(needed: float, length: int) -> str:
+    if math.isinf(needed):
+        return f"No number of sequences leads to a decision with a probability of {100 * POWER:.0f} %."
+    number = f"{needed:,.0f} sequences (--tokens {needed * length:.0f})"
+    return (
+        f"A decision with a probability of {100 * POWER:.0f} % needs about {number}, if mean and spread stay the same."
+    )

@@ -3,10 +3,11 @@
 from collections.abc import Iterable
 from pathlib import Path
 
+from torchdivergence._command import document
 from torchdivergence._command.errors import require
 from torchdivergence._command.evaluation import Evaluation
 from torchdivergence._command.progress import note
-from torchdivergence._command.setup import Setup
+from torchdivergence._command.setup import Setup, short_name
 
 _MAIN = {
     "kl_mean": "Mean KL divergence from the reference, nats",
@@ -30,12 +31,17 @@ def write_model_index(path: Path, setup: Setup, evaluations: Iterable[Evaluation
 
 def _entry(hub: object, setup: Setup, evaluation: Evaluation) -> list[dict[str, object]]:
     values = evaluation.report.to_dict()
-    about = {"reference": setup.name, "tokens_sha256": setup.text.sha256(), "sequences": evaluation.sequences}
+    tokens = document.tokens(setup)
+    about = {
+        "reference": short_name(setup.name),
+        "tokens_sha256": tokens["sha256"],
+        "sequences": evaluation.sequences,
+    }
     results = [
         hub.EvalResult(  # type: ignore[attr-defined]
             task_type="text-generation",
             dataset_type="text",
-            dataset_name=setup.text.name,
+            dataset_name=tokens["text"],
             dataset_args=about,
             metric_type=name,
             metric_name=label,

@@ -1,4 +1,4 @@
-"""Progress on standard error. There is none if the output goes to a file or a pipe."""
+"""Progress bars and messages on standard error. Without a terminal there are no bars."""
 
 import sys
 from contextlib import nullcontext
@@ -8,12 +8,12 @@ from torchdivergence._command.errors import CommandError, require
 
 
 def quiet() -> bool:
-    """Whether nobody watches."""
+    """Whether standard output or standard error is not a terminal."""
     return not (sys.stdout.isatty() and sys.stderr.isatty())
 
 
 def progress_bar(name: str, total: int) -> Any:
-    """A context with a bar of so many tokens, or None."""
+    """A context that gives a progress bar over ``total`` tokens, or None."""
     if quiet():
         return nullcontext()
     try:
@@ -24,5 +24,5 @@ def progress_bar(name: str, total: int) -> Any:
 
 
 def note(text: str) -> None:
-    """Say something that is no result."""
+    """Print a message to standard error."""
     print(text, file=sys.stderr)

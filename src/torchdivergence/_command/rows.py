@@ -6,7 +6,7 @@ from torch import Tensor
 
 
 class Rows(NamedTuple):
-    """What a model says about the targets of some sequences, ``[sequences, rows, classes]``."""
+    """The predictions of a model for some sequences, ``[sequences, rows, classes]``."""
 
     logits: Tensor
     at_floor: Tensor | None = None

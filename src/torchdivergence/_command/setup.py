@@ -21,8 +21,8 @@ class Setup(NamedTuple):
 
     Attributes:
         name: Of the reference.
-        reference: It.
-        candidates: What makes each candidate, by name. One at a time is in memory.
+        reference: The source of p.
+        candidates: A function that loads each candidate, by name. One at a time is in memory.
         text: The tokens.
         tokenizer: Of the reference, or of a model beside a file; None if there are files only.
     """
@@ -35,7 +35,7 @@ class Setup(NamedTuple):
 
 
 def prepare(options: argparse.Namespace) -> Setup:
-    """Load the reference, and before that check all that can be checked before the work begins."""
+    """Check the arguments and files, then load the reference."""
     reference = options.reference or models.demonstration_model()
     rounded = options.round or ([] if options.candidate else list(rounding.ALL))
     names = [reference, *options.candidate]
@@ -62,9 +62,9 @@ def header(setup: Setup) -> str:
     sequences, length = setup.text.tokens.shape
     candidates = list(setup.candidates)
     return (
-        f"Reference p: {_label(setup.name)} ({setup.reference.dtype})\n"
+        f"Reference p: {short_name(setup.name)} ({setup.reference.dtype})\n"
         f"Candidate{'s' * (len(candidates) > 1)} q: {', '.join(candidates)}\n"
-        f"Text: {_label(setup.text.name)}, {sequences:,} sequence{'s' * (sequences > 1)} of {length:,} tokens"
+        f"Text: {short_name(setup.text.name)}, {sequences:,} sequence{'s' * (sequences > 1)} of {length:,} tokens"
     )
 
 
@@ -85,15 +85,16 @@ def _candidates(
 
 
 def _labels(names: list[str]) -> dict[str, str]:
-    """The names by what stands in tables: without the folder, if that still tells them apart."""
-    short = {name: _label(name) for name in names}
+    """The names by their label in tables: the last part of a path, if these parts differ."""
+    short = {name: short_name(name) for name in names}
     given = list(short.values())
     return {label if given.count(label) == 1 else name: name for name, label in short.items()}
 
 
-def _label(name: str) -> str:
-    """The name of a file or folder without the folder it is in; an id of the hub as it is."""
-    return Path(name).resolve().name if Path(name).exists() else name
+def short_name(name: str) -> str:
+    """The name of a model or a text: of a path, only the last part, which tells nothing about this computer."""
+    path = Path(name)
+    return path.resolve().name if path.exists() else name
 
 
 def _of_text(reference: str, candidates: list[str], options: argparse.Namespace) -> tuple[Text, Any]:

@@ -16,7 +16,7 @@ class Source(Protocol):
 
     classes: int
     dtype: str
-    """Of the weights, or of what the file stores."""
+    """The dtype of the weights, or of the values in the file."""
 
     def rows(self, batch: Batch, text: Text, p: Rows | None = None) -> Rows:
         """The rows of a batch. A candidate also gets those of the reference."""
@@ -27,7 +27,7 @@ class ModelSource:
 
     Args:
         model: The model.
-        first_token: What it sees in place of the first token of a sequence, if that is another one.
+        first_token: The token that replaces the first one of each sequence in the input, or None.
     """
 
     def __init__(self, model: Any, first_token: int | None = None) -> None:
@@ -79,5 +79,5 @@ def vocabulary_size(model: Any) -> int:
 
 
 def dtype_name(dtype: torch.dtype) -> str:
-    """Such as "float32"."""
+    """The name of a dtype, such as "float32"."""
     return str(dtype).removeprefix("torch.")

@@ -1,6 +1,6 @@
 """Tables and sentences beside the reports."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from torch import Tensor
@@ -8,6 +8,7 @@ from torch import Tensor
 from torchdivergence._command import rounding
 from torchdivergence._command.evaluation import Evaluation
 from torchdivergence._command.texts import Text
+from torchdivergence._states.worst import WorstRow
 from torchdivergence.report import DivergenceReport
 
 LINES = (
@@ -64,13 +65,18 @@ rounding makes logits equal, and then the first one counts."""
     return text
 
 
+def located_worst(evaluation: Evaluation, text: Text) -> list[tuple[WorstRow, int, int]]:
+    """The rows of the largest divergence, each with its sequence and the place of its target, both from 0."""
+    if not evaluation.report.num_worst:
+        return []
+    sequences = {key: i for i, key in enumerate(text.keys().tolist())}
+    return [(row, sequences[row.key], text.scored_from + 1 + row.position) for row in evaluation.report.worst()]
+
+
 def worst_rows(evaluation: Evaluation, text: Text, tokenizer: Any) -> str:
     """The rows of the largest divergence, with the text around the target if there is a tokenizer."""
-    worst: Sequence[Any] = evaluation.report.worst()
-    place = {key: i for i, key in enumerate(text.keys().tolist())}
     lines = [f"Largest KL divergences, nats{'' if tokenizer is None else ': the target is in [brackets]'}"]
-    for row in worst:
-        sequence, token = place[row.key], text.scored_from + 1 + row.position
+    for row, sequence, token in located_worst(evaluation, text):
         around = "" if tokenizer is None else f": {_context(text.tokens[sequence], token, tokenizer)}"
         lines.append(
             f"  {row.divergence:<9.4g} sequence {sequence + 1}, token {token + 1}, target {row.target}{around}"

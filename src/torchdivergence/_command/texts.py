@@ -12,7 +12,7 @@ from torchdivergence._command.errors import CommandError
 
 
 class Batch(NamedTuple):
-    """Some sequences, and the place of the first of them."""
+    """Some sequences, and the index of the first one."""
 
     first: int
     tokens: Tensor
@@ -32,7 +32,7 @@ class Text(NamedTuple):
     scored_from: int = 0
 
     def batches(self, size: int) -> Iterator[Batch]:
-        """Batches of so many sequences."""
+        """Batches of ``size`` sequences."""
         for first in range(0, len(self.tokens), size):
             yield Batch(first, self.tokens[first : first + size])
 
@@ -41,7 +41,7 @@ class Text(NamedTuple):
         return batch.tokens[:, self.scored_from + 1 :]
 
     def keys(self) -> Tensor:
-        """A number for each sequence, which tells it from all others, the same in every run."""
+        """A 64-bit hash of each sequence and its place, the same in every run."""
         digests = (_digest(sequence, place) for place, sequence in enumerate(self.tokens))
         return torch.tensor([int.from_bytes(digest[:8], "little", signed=True) for digest in digests])
 
