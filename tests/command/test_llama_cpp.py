@@ -54,7 +54,7 @@ DIFFERENCES = (
 )
 
 
-def test_every_printed_line_has_our_value_up_to_16_bits_and_the_floor(folder: Path) -> None:
+def test_every_printed_line_has_our_value_up_to_rounding_and_the_floor(folder: Path) -> None:
     lines = printed_beside_ours(folder)
     assert len(lines) == 33 + 10  # values and errors
     for line, printed, ours, half_digit in lines:
