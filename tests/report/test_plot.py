@@ -60,7 +60,7 @@ def test_the_tail_has_the_share_of_tokens_that_reach_each_value_and_ends_at_the_
     assert drawn_marks(tail) == {values["kl_median"]: 0.5, values["kl_p99"]: 0.01, values["kl_max"]: 1 / rows.size}
     assert len(profile.lines[0].get_xdata()) == len(profile_of(report))
     figure.draw_without_rendering()
-    assert [text.get_text() for text in tail.get_yticklabels()][-3:-1] == ["10 %", "100 %"]
+    assert {"10 %", "100 %"} <= {text.get_text() for text in tail.get_yticklabels()}
 
 
 def test_the_tail_of_statistics_is_in_the_unit_of_the_metric_and_names_its_marks() -> None:

@@ -9,6 +9,9 @@ from torch import Tensor
 from torchdivergence._backends import REFERENCE, selected
 from torchdivergence._extension import native
 
+_COPIED_BY_THREADS = 1 << 15
+"""Tensors with fewer numbers are copied by one thread in torch, too."""
+
 
 def kernels_for(*tensors: Tensor) -> Any:
     """The native extension if all tensors are plain CPU memory and the reference was not chosen, else None."""
@@ -20,10 +23,10 @@ def copy_of(state: Tensor) -> Tensor:
 
     torch copies a large tensor by several threads. On a busy machine they wait for each other for milliseconds.
     """
+    if state.numel() < _COPIED_BY_THREADS or not _in_memory(state):
+        return state.clone()
     state = state.contiguous()
     new = torch.empty_like(state)
-    if not _in_memory(state, new):
-        return new.copy_(state)
     ctypes.memmove(new.data_ptr(), state.data_ptr(), state.nbytes)
     return new
 
