@@ -59,24 +59,21 @@ def _at_least(least: int) -> Callable[[str], int]:
     return integer
 
 
-def _level(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = 0.0
-    if not 0 < value < 1:
-        raise argparse.ArgumentTypeError(f"must be between 0 and 1, such as 0.95, but is {text!r}.")
-    return value
+def _positive(below: float, wanted: str) -> Callable[[str], float]:
+    def number(text: str) -> float:
+        try:
+            value = float(text)
+        except ValueError:
+            value = 0.0
+        if not 0 < value < below:
+            raise argparse.ArgumentTypeError(f"must be {wanted}, but is {text!r}.")
+        return value
+
+    return number
 
 
-def _threshold(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = 0.0
-    if not 0 < value < float("inf"):
-        raise argparse.ArgumentTypeError(f"must be a positive number of nats, but is {text!r}.")
-    return value
+_level = _positive(1, "between 0 and 1, such as 0.95")
+_threshold = _positive(float("inf"), "a positive number of nats")
 
 
 def _dtype(text: str) -> torch.dtype:
