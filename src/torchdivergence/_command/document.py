@@ -1,6 +1,5 @@
 """The result of a comparison as JSON, described by ``docs/schema/comparison-1.json``."""
 
-import math
 import platform
 from collections.abc import Iterable, Mapping
 from importlib.metadata import PackageNotFoundError, version
@@ -12,11 +11,10 @@ from torchdivergence._command.setup import Setup, short_name
 from torchdivergence._command.tables import located_worst
 from torchdivergence._command.texts import Text
 from torchdivergence._report.comparison import PairedComparison
-from torchdivergence._report.named_values import COUNTS, estimate_names
+from torchdivergence._report.named_values import COUNTS, ERRORS, estimate_names, finite
 from torchdivergence.report import DivergenceReport
 
 VERSION = 1
-_ERRORS = ("standard_error", "clustered_standard_error", "lower", "upper")
 _IN_NATS = ("kl_", "log_perplexity_ratio")
 
 
@@ -82,7 +80,7 @@ def structured(report: DivergenceReport) -> dict[str, dict[str, Any]]:
             continue
         entry: dict[str, Any] = {"value": finite(value), "unit": "nats" if name.startswith(_IN_NATS) else "1"}
         if set(_names(name)) <= set(values):
-            entry |= {key: finite(values[long]) for key, long in zip(_ERRORS, _names(name)[1:], strict=True)}
+            entry |= {key: finite(values[long]) for key, long in zip(ERRORS, _names(name)[1:], strict=True)}
         elif name in rough:
             entry["rough"] = True
         found[name] = entry
@@ -93,18 +91,13 @@ def _names(value: str) -> list[str]:
     return estimate_names(value, "kl_" if value == "kl_mean" else None)
 
 
-def finite(value: float) -> float | str:
-    """The number, or its name if it is not finite: JSON has no such numbers."""
-    return value if math.isfinite(value) else str(value)
-
-
 def comparison(pair: PairedComparison) -> dict[str, Any]:
     """A paired comparison, with an object for each mean."""
     means = {}
     for name, difference in pair.differences.items():
         numbers = difference._asdict()
         numbers["sequences_needed"] = numbers.pop("texts_needed")
-        means[name] = {key: finite(x) if isinstance(x, float) else x for key, x in numbers.items()}
+        means[name] = {key: finite(x) for key, x in numbers.items()}
     return {
         "a": pair.labels[0],
         "b": pair.labels[1],

@@ -11,6 +11,7 @@ from torchdivergence._command.errors import CommandError
 from torchdivergence._command.evaluation import Evaluation, Pair, evaluate
 from torchdivergence._command.exit_codes import ABOVE, BELOW, INTERRUPTED, UNDECIDED
 from torchdivergence._command.setup import Setup, header, prepare
+from torchdivergence._report.named_values import finite
 from torchdivergence._report.student_t import two_sided_quantile
 from torchdivergence._states.moments import Estimate
 from torchdivergence.report import DivergenceReport
@@ -92,7 +93,7 @@ def _write(setup: Setup, evaluation: Evaluation, verdict: Verdict, needed: float
     written["gate"] = {
         "kl_below": options.kl_below,
         "verdict": verdict.name.lower(),
-        "sequences_needed": document.finite(needed),
+        "sequences_needed": finite(needed),
     }
     outputs.write_each({options.json: lambda path: outputs.write_json(path, written)})
 

@@ -11,14 +11,15 @@ from torchdivergence._states.moments import Estimate
 QUANTILES = (0.001, 0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99, 0.999)
 COUNTS = ("rows", "sequences", "infinite", "invalid")
 """Names of values that stay known when a row is invalid. They come last."""
-_ERRORS = ("standard_error", "clustered_standard_error", "lower", "upper")
+ERRORS = ("standard_error", "clustered_standard_error", "lower", "upper")
+"""What the names of the errors and bounds of a value end with."""
 _FEW = 100
 """A quantile with fewer rows beyond it is rough."""
 
 
 def estimate_names(name: str, prefix: str | None = None) -> list[str]:
     """Names of a value, its errors and its bounds; the prefix of all but the first is ``name_`` by default."""
-    return [name, *(f"{f'{name}_' if prefix is None else prefix}{error}" for error in _ERRORS)]
+    return [name, *(f"{f'{name}_' if prefix is None else prefix}{error}" for error in ERRORS)]
 
 
 def estimate_values(
@@ -59,8 +60,12 @@ def row_counts(distribution: Distribution) -> dict[str, float]:
 
 def to_json(values: Mapping[str, object]) -> str:
     """Values as JSON. A number that is not finite becomes a string: "nan", "inf" or "-inf"."""
-    known = {name: str(x) if isinstance(x, float) and not math.isfinite(x) else x for name, x in values.items()}
-    return json.dumps(known, indent=2)
+    return json.dumps({name: finite(x) for name, x in values.items()}, indent=2)
+
+
+def finite(value: object) -> object:
+    """The value, or its name if it is a number that is not finite: JSON has no such numbers."""
+    return str(value) if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def all_nan(values: Mapping[str, float]) -> dict[str, float]:
