@@ -23,3 +23,12 @@ def processes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ProcessPool]
 def two_processes(processes: ProcessPool) -> ProcessPool:
     processes.resize(2)
     return processes
+
+
+@pytest.fixture(scope="module")
+def one_thread() -> Iterator[None]:
+    """With more threads, small tensors take longer, most of all when other processes use the cores."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)

@@ -34,6 +34,8 @@ from torchdivergence._command.setup import header, prepare
 from torchdivergence._command.sources import LogitsSource
 from torchdivergence._command.tables import LINES
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 SCHEMA = json.loads((ROOT / "docs" / "schema" / "comparison-1.json").read_text(encoding="utf-8"))
 
 

@@ -12,6 +12,8 @@ import pytest
 from torchdivergence.__main__ import main
 from torchdivergence._command import compare, rounding
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 
 @pytest.fixture
 def arguments(folder: Path, text: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:

@@ -13,6 +13,7 @@ from torchdivergence import DivergenceReport
 from torchdivergence.__main__ import main
 from torchdivergence._command.rounding import round_weights
 
+pytestmark = pytest.mark.usefixtures("one_thread")
 LENGTH = 32
 
 

@@ -36,6 +36,7 @@ from tests.support.textbook import (
     textbook,
 )
 
+pytestmark = pytest.mark.usefixtures("one_thread")
 inf = math.inf
 V, W = normal(3, 4, seed=3)  # directions
 SIDES = {"p": (True, False), "q": (False, True), "both": (True, True)}

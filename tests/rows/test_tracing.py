@@ -40,6 +40,7 @@ from tests.support.textbook import (
 from torchdivergence import _rows as rows_of_the_package
 
 pytestmark = [
+    pytest.mark.usefixtures("one_thread"),
     # raised by torch when it looks whether its fake tensors are views
     pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf Tensor:UserWarning"),
 ]
