@@ -32,8 +32,7 @@ class ContingencyTable(Part[Counts]):
         first, second = (batch.columns[name].contiguous() for name in self.columns)
         weights = batch.valid_weights.contiguous()
         if kernels := kernels_for(state, first, second, weights):
-            addresses = (x.data_ptr() for x in (first, second, weights))
-            kernels.accumulate_contingency(*addresses, weights.numel(), state.data_ptr())
+            kernels.accumulate_contingency(state, first, second, weights)
             return
         cells = 3 - 2 * (first > 0).flatten().long() - (second > 0).flatten().long()
         state.index_add_(0, cells, (weights > 0).flatten().long())

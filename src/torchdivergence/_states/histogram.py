@@ -118,8 +118,7 @@ def update_histogram_(state: Tensor, numbers: Tensor, weights: Tensor, signed: b
     """
     numbers, weights = numbers.contiguous(), weights.contiguous()
     if kernels := kernels_for(state, numbers, weights):
-        addresses = numbers.data_ptr(), weights.data_ptr()
-        kernels.accumulate_histogram(*addresses, numbers.numel(), signed, state.data_ptr())
+        kernels.accumulate_histogram(state, numbers, weights, signed)
         return
     numbers, kept = numbers.flatten(), ((weights > 0) & ~numbers.isnan()).flatten()
     counts, extrema = state[:-_EXTREMA], state[-_EXTREMA:]

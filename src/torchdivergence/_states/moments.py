@@ -20,10 +20,12 @@ import torch
 from torch import Tensor
 
 from torchdivergence._layout import WIDTH
-from torchdivergence._states.kernels import kernels_for
-from torchdivergence._states.part import Part, RowBatch
+from torchdivergence._states.kernels import gpu_kernels_for, kernels_for
+from torchdivergence._states.part import Part, RowBatch, weighted
 from torchdivergence._states.superaccumulator import Sum, accumulate_, read
 
+ALL_POSITIONS = (1 << 62,)
+"""The end of the only range, which holds every position."""
 _HIGH_BITS = -1 << 27  # of a float64: sign, exponent and the upper half of the mantissa
 
 
@@ -72,7 +74,7 @@ class Moments(Part[Means]):
         """Add the rows of a batch."""
         if batch.columns.keys() >= set(self.columns):
             items, rows = batch.valid_weights.shape[:1].numel(), batch.valid_weights.shape[1:].numel()
-            self.accumulate_ranges_(state.unsqueeze(0), batch, (items, 1, rows), (rows,))
+            self.accumulate_ranges_(state.unsqueeze(0), batch, (items, 1, rows), ALL_POSITIONS)
 
     def accumulate_ranges_(
         self, states: Tensor, batch: RowBatch, shape: tuple[int, int, int], ends: tuple[int, ...]
@@ -80,19 +82,20 @@ class Moments(Part[Means]):
         """Add the rows of a batch that has the columns, in place, to one state for each range of positions.
 
         Args:
-            states: ``[ranges or more, size]``.
+            states: ``[ranges, size]``.
             batch: The rows.
             shape: Number of clusters, of blocks in a cluster, and of positions in a block.
-            ends: The first position after each range; the first range begins at 0, the others where one ends.
+            ends: The first position after each range; the first range begins at 0, the others where one ends, and the
+                last one ends at 2**62.
         """
-        columns, weights = torch.stack([batch.columns[name] for name in self.columns]), batch.valid_weights.contiguous()
+        columns, weights = stacked([batch.columns[name] for name in self.columns]), batch.valid_weights.contiguous()
         if kernels := kernels_for(states, columns, weights):
-            sizes, addresses = (len(columns), *shape), (columns.data_ptr(), weights.data_ptr())
-            kernels.accumulate_moments(*addresses, sizes, ends, self.signed, states.data_ptr())
+            kernels.accumulate_moments(states, columns, weights, shape, ends, self.signed)
             return
         columns, weights = columns.view(len(columns), *shape), weights.view(shape)
         for state, first, end in zip(states, (0, *ends), ends, strict=False):
-            self._accumulate_range_(state, columns[..., first:end], weights[..., first:end])
+            if first < max(1, shape[-1]):
+                self._accumulate_range_(state, columns[..., first:end], weights[..., first:end])
 
     def _accumulate_range_(self, state: Tensor, columns: Tensor, weights: Tensor) -> None:
         products = torch.where(weights == 0, 0.0, columns * weights)
@@ -100,7 +103,7 @@ class Moments(Part[Means]):
         of_rows = products.reshape(len(products), -1), weights.reshape(-1)
         signs = [of_rows[0].clamp(min=0), (-of_rows[0]).clamp(min=0)] if self.signed else [of_rows[0]]
         accumulate_(first, torch.cat([of_rows[1][None], *signs]))
-        units = of_rows, cluster_sums(products.flatten(2), weights.flatten(1))
+        units = of_rows, _sums_of_clusters(products.flatten(2), weights.flatten(1))
         for count, accumulators, (x, w) in zip(state[-2:], second, units, strict=True):
             accumulate_(accumulators, _second_moments(x, w, self.signed))
             count += (w > 0).sum()
@@ -157,11 +160,24 @@ def _root(variance: Fraction) -> float:
         return math.inf
 
 
-def cluster_sums(products: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
-    """Sums over each cluster, of columns ``[columns, clusters, rows]`` and of weights ``[clusters, rows]``.
+def stacked(columns: Sequence[Tensor]) -> Tensor:
+    """Columns in one tensor, contiguous, ``[columns, *batch]``."""
+    return columns[0].contiguous().unsqueeze(0) if len(columns) == 1 else torch.stack(list(columns))
+
+
+def cluster_sums(columns: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
+    """Sums over each cluster, of weighted columns ``[columns, clusters, rows]`` and of weights ``[clusters, rows]``.
 
     Rows of weight zero (padding) do not change a bit.
     """
+    if kernels := gpu_kernels_for(columns, weights):
+        shape = len(weights), 1, weights.shape[1]
+        sums = kernels.cluster_sums(columns.contiguous(), weights.contiguous(), shape, ALL_POSITIONS)[0]
+        return sums[:-1], sums[-1]
+    return _sums_of_clusters(weighted(columns, weights), weights)
+
+
+def _sums_of_clusters(products: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
     if not weights.numel():
         return products.new_zeros(products.shape[:-1]), weights.new_zeros(len(weights))
     kept_first = (weights == 0).byte().argsort(dim=-1, stable=True)

@@ -13,7 +13,7 @@ from typing import Any, Generic, TypeVar
 import torch
 from torch import Tensor
 
-from torchdivergence._states.kernels import copy_of
+from torchdivergence._states.kernels import copy_of, gpu_kernels_for
 
 FORMAT = 4
 """Version of the format of all states; part of the names under which metrics keep them."""
@@ -66,6 +66,9 @@ class RowBatch:
     @cached_property
     def valid_weights(self) -> Tensor:
         """The weights, 0 for invalid rows."""
+        if kernels := gpu_kernels_for(self.values):
+            valid: Tensor = kernels.valid_weights(self.values, self.weights)
+            return valid
         given = torch.ones_like(self.values) if self.weights is None else self.weights
         return given.masked_fill(self.invalid_rows, 0.0)
 
@@ -74,6 +77,10 @@ class Part(ABC, Generic[_Result]):
     """A statistic of rows in a fixed number of int64 values."""
 
     size: int
+    grows = False
+    """Whether a state gets longer with every batch; it is replaced then, not written into."""
+    is_added_at_once = False
+    """Whether a batch is added off the CPU by a single kernel, which cannot be interrupted midway."""
 
     def empty(self) -> Tensor:
         """The state without any rows, ``[size]``."""
@@ -118,7 +125,10 @@ class InvalidCount(Part[int]):
 
     def accumulate_(self, state: Tensor, batch: RowBatch) -> None:
         """Count the invalid rows of a batch."""
-        state += batch.invalid_rows.sum()
+        if kernels := gpu_kernels_for(state, batch.values):
+            kernels.count_invalid(state, batch.values, batch.weights)
+        else:
+            state += batch.invalid_rows.sum()
 
     def read(self, state: Tensor) -> int:
         """The count."""

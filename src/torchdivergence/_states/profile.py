@@ -1,19 +1,18 @@
 """The profile of a column: its mean by position in the sequence, in four bins per octave, with errors."""
 
 import math
-from bisect import bisect_left
 from typing import NamedTuple
 
 from torch import Tensor
 
-from torchdivergence._states.moments import Estimate, Moments
+from torchdivergence._states.moments import ALL_POSITIONS, Estimate, Moments
 from torchdivergence._states.part import Part, RowBatch
 
 _OCTAVES, _BINS_PER_OCTAVE = 24, 4
 _STARTS = sorted(
     {math.ceil(2**octave * (1 + part / _BINS_PER_OCTAVE)) - 1 for octave in range(_OCTAVES) for part in range(4)}
 )
-_ENDS = (*_STARTS[1:], 1 << 62)
+_ENDS = (*_STARTS[1:], *ALL_POSITIONS)
 """The first position after each bin. Positions from 7 * 2**21 on are in the last one."""
 
 
@@ -45,10 +44,8 @@ class Profile(Part[list[PositionBin]]):
         values = batch.columns[self.column]
         if values.dim() < 2 or not values.numel():
             return
-        length = values.shape[-1]
-        ends = (*_ENDS[: bisect_left(_ENDS, length)], length)
-        shape = len(values), values.shape[1:-1].numel(), length
-        self._moments.accumulate_ranges_(self._by_bin(state), batch, shape, ends)
+        shape = len(values), values.shape[1:-1].numel(), values.shape[-1]
+        self._moments.accumulate_ranges_(self._by_bin(state), batch, shape, _ENDS)
 
     def read(self, state: Tensor) -> list[PositionBin]:
         """The means of the bins that hold a row of positive weight."""

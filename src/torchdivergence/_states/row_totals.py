@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from torchdivergence._layout import WIDTH
+from torchdivergence._states.kernels import gpu_kernels_for
 from torchdivergence._states.part import Part, RowBatch, weighted
 from torchdivergence._states.superaccumulator import accumulate_, read, round_to_float, units_of
 
@@ -33,11 +34,15 @@ class RowTotals(Part[Totals]):
     """
 
     size = 2 * WIDTH + 1
+    is_added_at_once = True
 
     def accumulate_(self, state: Tensor, batch: RowBatch) -> None:
         """Add the rows of a batch."""
-        state[-1].add_(batch.items)
         values, weights = batch.values, batch.weights
+        if kernels := gpu_kernels_for(state, values):
+            kernels.accumulate_totals(state, values, weights, batch.items)
+            return
+        state[-1].add_(batch.items)
         if weights is None:
             accumulate_(state[:WIDTH].view(1, WIDTH), values.reshape(1, -1))
             return

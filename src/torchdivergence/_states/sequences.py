@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from torchdivergence._states.moments import cluster_sums
-from torchdivergence._states.part import NamedParts, Part, RowBatch, weighted
+from torchdivergence._states.part import NamedParts, Part, RowBatch
 
 SEQUENCES = "sequences"
 """Name of the result that holds the records."""
@@ -113,7 +113,7 @@ class SequenceRecords:
         missing = torch.full_like(weights, torch.nan)
         columns = torch.stack([batch.columns.get(name, missing) for name in self.columns])
         shape = len(batch.keys), weights.shape[1:].numel()
-        sums, totals = cluster_sums(weighted(columns, weights).reshape(len(columns), *shape), weights.reshape(shape))
+        sums, totals = cluster_sums(columns.reshape(len(columns), *shape), weights.reshape(shape))
         numbers = torch.cat([totals[None], sums]) + 0.0  # no -0.0, which padding would turn into 0.0
         return torch.cat([batch.keys[None], numbers.view(torch.int64)]).T.flatten()
 
@@ -129,6 +129,8 @@ class SequenceRecords:
 
 class PartsAndRecords(NamedParts):
     """A state that is made of parts with names, followed by the records of sequences."""
+
+    grows = True
 
     def __init__(self, parts: Mapping[str, Part[Any]], sequences: SequenceRecords) -> None:
         super().__init__(parts)

@@ -77,8 +77,7 @@ def accumulate_(accumulators: Tensor, values: Tensor) -> None:
         values: ``[n, numbers]`` in float64: each >= 0 or NaN.
     """
     if kernels := kernels_for(accumulators, values):
-        values = values.contiguous()
-        kernels.accumulate(values.data_ptr(), *values.shape, accumulators.data_ptr())
+        kernels.accumulate(accumulators, values)
     else:
         for tile in torch.split(values, _TILE, dim=1):
             _accumulate_tile_(accumulators, tile)
