@@ -60,6 +60,13 @@ def is_plain(x: Tensor) -> bool:
     return _tensor_keys(x) in (_KEYS, _INFERENCE_KEYS)
 
 
+def has_memory(x: Tensor) -> bool:
+    """Whether x is plain in the sense of :func:`is_plain`, on the CPU or on CUDA."""
+    if is_plain(x):
+        return True
+    return x.is_cuda and type(x) in PLAIN_TYPES and not (x.is_neg() or x.is_conj()) and not in_func_transform()
+
+
 def has_values(x: Tensor) -> bool:
     """Whether the values of x may be inspected at once: it is on the CPU, and nothing is traced or transformed."""
     return no_modes() and is_plain(x)

@@ -148,7 +148,7 @@ class DivergenceCollection(MetricCollection):
         """Evaluate a batch once for all metrics. If the body raises, they are as they were before."""
         shared = self._join()
         with ExitStack() as metrics:
-            for metric in shared.metrics:
-                metrics.enter_context(metric.atomic())
+            for metric, state in zip(shared.metrics, shared.copies(), strict=True):
+                metrics.enter_context(metric.atomic(state))
             metrics.enter_context(shared.evaluated(p, q, weights))
             yield

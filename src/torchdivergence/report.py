@@ -253,7 +253,7 @@ class DivergenceReport(SavedMetric):
 
     def keys(self) -> list[str]:
         """Names of the values. Those of targets are missing until this process has seen a target."""
-        counts = self._parts.split(self.current_state)["mcnemar"]
+        counts = self._parts.split(self._as_tensor(self._live_state))["mcnemar"]
         with_target = not counts.is_meta and bool(counts.any())
         of_targets = (self._statistics[name].names for name in OF_TARGETS)
         optional = set().union(*of_targets)

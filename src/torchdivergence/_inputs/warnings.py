@@ -1,5 +1,7 @@
 """Warnings about tensors that look like something else than they were passed as."""
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor
 from torchmetrics.utilities.prints import rank_zero_warn
@@ -40,55 +42,80 @@ class InputSanityCheck:
     """
 
     def __init__(self) -> None:
-        self._pending: list[tuple[str, Tensor]] | None = None
+        self._inspected = False
+        self._pending: list[_FirstRows] = []
 
     def __getstate__(self) -> dict[str, object]:
-        """Pending warnings stay behind: their tensors are on a device that a copy may not have."""
-        return {"_pending": None if self._pending is None else []}
+        """Rows that wait stay behind: they are on a device that a copy may not have."""
+        return {"_inspected": self._inspected, "_pending": []}
 
     def inspect(self, rows: Rows, log_prob: tuple[bool, bool], nan_policy: str) -> None:
         """Inspect some rows of positive weight, unless some were inspected before."""
-        if self._pending is not None or not rows.p.numel():
+        if self._inspected or not rows.p.numel():
             return
         on_cpu = rows.p.device.type == "cpu"
         if on_cpu and not (has_values(rows.p) and has_values(rows.q)):
             return
-        p, q, kept = _first_rows(rows)
-        if on_cpu and not kept.any():
+        first = _FirstRows(*_first_rows(rows), log_prob)
+        if not on_cpu:
+            self._pending = [first.copied()]
+        elif not first.kept.any():
             return
-        found = [
-            (text.format(name=name), sign)
-            for name, x, is_log in zip("pq", (p, q), log_prob, strict=True)
-            for text, sign in _signs(x, kept, is_log).items()
-        ]
-        found += [(text, sign) for text, sign in _signs_of_both(p, q, kept).items()]
-        if on_cpu and nan_policy != "omit":
-            for text, sign in found:
-                if sign and text in {LOGARITHMS.format(name=name) for name in "pq"}:
-                    raise ValueError(text)
-        self._pending = found
-        if on_cpu:
-            self.emit()
+        else:
+            texts = first.warnings()
+            if nan_policy != "omit":
+                for text in texts:
+                    if text in {LOGARITHMS.format(name=name) for name in "pq"}:
+                        raise ValueError(text)
+            _warn(texts)
+        self._inspected = True
 
     def emit(self) -> None:
-        """Emit pending warnings. This waits for the device."""
-        if not self._pending:
-            return
-        texts = [text for text, sign in self._pending if sign]
-        self._pending = []
-        if texts:
-            rank_zero_warn(" ".join(texts), UserWarning)
+        """Inspect the rows that wait, and warn. This waits for the device."""
+        pending, self._pending = self._pending, []
+        for first in pending:
+            _warn(first.warnings())
+
+
+def _warn(texts: list[str]) -> None:
+    if texts:
+        rank_zero_warn(" ".join(texts), UserWarning)
+
+
+class _FirstRows(NamedTuple):
+    """Some rows of p and of q, ``[rows, classes]``; whether their weight is positive, ``[rows]``; what they are."""
+
+    p: Tensor
+    q: Tensor
+    kept: Tensor
+    log_prob: tuple[bool, bool]
+
+    def copied(self) -> "_FirstRows":
+        """The rows in memory of their own."""
+        return self._replace(p=self.p.clone(), q=self.q.clone(), kept=self.kept.clone())
+
+    def warnings(self) -> list[str]:
+        """The texts that apply. This waits for the device once."""
+        signs = {
+            text.format(name=name): sign
+            for name, x, is_log in zip("pq", (self.p, self.q), self.log_prob, strict=True)
+            for text, sign in _signs(x, self.kept, is_log).items()
+        }
+        signs |= _signs_of_both(self.p, self.q, self.kept)
+        return [
+            text for text, applies in zip(signs, torch.stack([*signs.values()]).cpu().tolist(), strict=True) if applies
+        ]
 
 
 def _first_rows(rows: Rows) -> tuple[Tensor, Tensor, Tensor]:
     """Some rows of p and of q, ``[rows, classes]``, and whether their weight is positive, ``[rows]``."""
-    p, q = rows.p.detach(), rows.q.detach()
-    kept = p.new_ones(p.shape[:-1], dtype=torch.bool) if rows.weights is None else rows.weights > 0
+    p, q, weights = rows.p.detach(), rows.q.detach(), rows.weights
     while p.dim() > 2:
-        p, q, kept = p[0], q[0], kept[0]
+        p, q, weights = p[0], q[0], None if weights is None else weights[0]
     if p.dim() == 1:
-        p, q, kept = p[None], q[None], kept[None]
-    return p[:_ROWS], q[:_ROWS], kept[:_ROWS]
+        p, q, weights = p[None], q[None], None if weights is None else weights[None]
+    p, q = p[:_ROWS], q[:_ROWS]
+    return p, q, p.new_ones(len(p), dtype=torch.bool) if weights is None else weights[:_ROWS] > 0
 
 
 def _signs(x: Tensor, kept: Tensor, is_log: bool) -> dict[str, Tensor]:

@@ -4,8 +4,12 @@ import math
 
 import torch
 from torch import Tensor
+from torch.nn.functional import threshold
 
-from torchdivergence._tensor_kinds import cannot_be_saved, has_values, is_dtensor
+from torchdivergence._tensor_kinds import PLAIN_TYPES, cannot_be_saved, has_values, is_dtensor, no_modes
+
+_LEAST = 5e-324
+"""The smallest positive number."""
 
 
 def check_weights(weights: Tensor, p: Tensor) -> Tensor:
@@ -35,9 +39,9 @@ def check_weights(weights: Tensor, p: Tensor) -> Tensor:
         ) from None
     if weights.dtype == torch.bool:
         return expanded
-    valid = (values >= 0) & (values < math.inf)
     if not has_values(weights):
-        return expanded.masked_fill(~valid, math.nan)  # the row is invalid, which compute() handles
+        return _nan_if_invalid(values).expand(p.shape[:-1])  # the row is invalid, which compute() handles
+    valid = (values >= 0) & (values < math.inf)
     if not valid.all():
         worst, number = values[~valid][0].item(), int((~valid).sum())
         raise ValueError(
@@ -45,6 +49,12 @@ def check_weights(weights: Tensor, p: Tensor) -> Tensor:
             "for rows that are to be ignored."
         )
     return expanded
+
+
+def _nan_if_invalid(values: Tensor) -> Tensor:
+    if values.is_cuda and type(values) in PLAIN_TYPES and no_modes():  # the same by fewer launches
+        return threshold(values, -_LEAST, math.nan).nan_to_num(math.nan, math.nan, math.nan)
+    return values.masked_fill(~((values >= 0) & (values < math.inf)), math.nan)
 
 
 def _weights_hint(weights: Tensor, p: Tensor) -> str:

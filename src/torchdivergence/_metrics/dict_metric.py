@@ -100,11 +100,14 @@ class DictMetric(SingleStateMetric):
 
     def _tensors(self, results: Mapping[str, Any]) -> dict[str, Tensor]:
         values = self._values_of(results)
-        return {name: torch.tensor(x, dtype=torch.float64, device=self.device) for name, x in values.items()}
+        together = torch.tensor(
+            list(values.values()), dtype=torch.float64, device=self.device
+        )  # one copy to the device
+        return dict(zip(values, together.unbind(), strict=True))
 
     def compute(self) -> dict[str, Tensor]:
         """The values over all rows since the last reset, on all processes."""
-        self._results = self._read(self.current_state)
+        self._results = self._read(self._as_tensor(self._live_state))
         return self._tensors(self._results)
 
     def _synced_results(self) -> Mapping[str, Any]:

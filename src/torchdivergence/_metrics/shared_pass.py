@@ -31,6 +31,14 @@ class SharedPass:
         """The values of a divergence for the batch at hand, if there is one."""
         return self._batches.get(key)
 
+    def copies(self) -> Sequence[Tensor | None]:
+        """Copies of the states that the metrics own, by one launch; None for others."""
+        owned = [metric.owned_tensor for metric in self.metrics]
+        known = [x for x in owned if x is not None]
+        return (
+            torch.stack(known).unbind() if len(known) == len(owned) else [x if x is None else x.clone() for x in owned]
+        )
+
     @contextmanager
     def evaluated(self, p: Tensor, q: Tensor, weights: Tensor | None = None) -> Iterator[None]:
         """Within this context ``batch`` has the values of all metrics, from one pass over the classes."""

@@ -22,6 +22,7 @@ from torchdivergence._compile import dynamo_disable
 from torchdivergence._inputs.names import refuse_other_names
 from torchdivergence._metrics.comparison import ComparableMetric
 from torchdivergence._metrics.foreign_states import other_format, state_mismatch
+from torchdivergence._metrics.owned_state import OwnedState, is_captured, may_own
 from torchdivergence._states.part import Part
 
 State = Tensor | list[Tensor]
@@ -30,15 +31,34 @@ State = Tensor | list[Tensor]
 class SingleStateMetric(ComparableMetric):
     """A metric whose state is one int64 tensor, described by a part, or a list of int64 tensors.
 
-    A tensor is replaced and never written into: under ``ddp_spawn`` the processes may share its memory.
+    On the CPU the tensor is replaced and never written into. On other devices the metric owns its tensor from the first
+    update on: see ``owned_state``. Then the attribute with the name of the state is missing from ``__dict__``: reading
+    it gives a copy, and assigning to it writes into the tensor.
+
+    An update may be captured in a CUDA graph. A replay runs no Python, so from then on computed values are not cached.
     ``forward`` does not call ``update``: a subclass that changes what is accumulated overrides ``_batch_stats``.
     """
 
     is_differentiable = False
     full_state_update = False
+    _state_name: str
+    _owned: OwnedState | None = None
+    _was_captured = False
+    """Whether an update was captured in a CUDA graph."""
     __jit_ignored_attributes__: ClassVar[list[str]] = [
         *Metric.__jit_ignored_attributes__,
-        *("evaluator", "shared_pass", "spec", "_part", "_parts", "_statistics", "_results", "_parameter", "_metadata"),
+        *(
+            "_owned",
+            "evaluator",
+            "shared_pass",
+            "spec",
+            "_part",
+            "_parts",
+            "_statistics",
+            "_results",
+            "_parameter",
+            "_metadata",
+        ),
         "_views",
     ]
 
@@ -70,10 +90,47 @@ class SingleStateMetric(ComparableMetric):
     def _before_compute(self) -> None:
         """Called first by ``compute``."""
 
+    def __getattr__(self, name: str) -> Any:
+        """A copy of the state that this metric owns; else what a module has of this name."""
+        owned = self.__dict__.get("_owned")
+        if owned is not None and name == self._state_name:
+            return owned.copy()
+        return super().__getattr__(name)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Set an attribute. A state is written into the tensor that this metric owns, if it fits."""
+        if (owned := self.__dict__.get("_owned")) is not None and name == self._state_name:
+            if owned.assign(value):
+                if is_captured(owned.tensor):
+                    self._begin_capture()
+                return
+            super().__setattr__("_owned", None)
+        super().__setattr__(name, value)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Another process or a copy gets a state of its own, and has captured nothing."""
+        content = super().__getstate__()
+        if (owned := content.pop("_owned", None)) is not None:
+            content[self._state_name] = owned.copy()
+        content.pop("_was_captured", None)
+        return content
+
+    @property
+    def _live_state(self) -> State:
+        """The state itself: to be read at once, and written into by its owner alone."""
+        return self._owned.tensor if self._owned else self.__dict__[self._state_name]
+
     @property
     def current_state(self) -> Tensor:
-        """The state as one tensor."""
-        state: State = getattr(self, self._state_name)
+        """The state as one tensor, which never changes."""
+        return self._as_tensor(getattr(self, self._state_name))
+
+    @property
+    def owned_tensor(self) -> Tensor | None:
+        """The tensor that this metric owns, if it does: for copying at once."""
+        return self._owned.tensor if self._owned else None
+
+    def _as_tensor(self, state: State) -> Tensor:
         if isinstance(state, list):
             return dim_zero_cat(state) if state else torch.empty(0, dtype=torch.int64, device=self.device)
         return state
@@ -81,7 +138,7 @@ class SingleStateMetric(ComparableMetric):
     @property
     def state_device(self) -> torch.device:
         """The device of the state."""
-        state: State = getattr(self, self._state_name)
+        state = self._live_state
         return self.device if isinstance(state, list) else state.device
 
     @property
@@ -95,7 +152,7 @@ class SingleStateMetric(ComparableMetric):
 
     def compute(self) -> Any:
         """The value over all rows since the last reset, on all processes."""
-        return self._finalize(self.current_state)
+        return self._finalize(self._as_tensor(self._live_state))
 
     @torch.jit.unused
     @dynamo_disable
@@ -116,9 +173,13 @@ class SingleStateMetric(ComparableMetric):
         return value
 
     @contextmanager
-    def atomic(self) -> Iterator[None]:
-        """If the body raises, the metric is as it was before."""
-        state = getattr(self, self._state_name)
+    def atomic(self, before_update: Tensor | None = None) -> Iterator[None]:
+        """If the body raises, the metric is as it was before.
+
+        Args:
+            before_update: A copy of the state, if the body may write into it and then raise.
+        """
+        state = self._live_state
         length = len(state)
         before = self._update_count, self._computed, self._forward_cache
         try:
@@ -126,16 +187,35 @@ class SingleStateMetric(ComparableMetric):
         except BaseException:
             if isinstance(state, list):  # it may have grown
                 del state[length:]
-            setattr(self, self._state_name, state)
+            setattr(self, self._state_name, state if before_update is None else before_update)
             self._update_count, self._computed, self._forward_cache = before
             raise
 
     def _apply_batch(self, batch: Any) -> None:
-        setattr(self, self._state_name, self._accumulate(getattr(self, self._state_name), batch))
+        state = self._live_state
+        if not may_own(self._part, state):
+            setattr(self, self._state_name, self._accumulate(state, batch))
+            return
+        assert self._part is not None and isinstance(state, Tensor)
+        if is_captured(state):
+            self._begin_capture()
+        owned = self._owned or OwnedState(state)
+        owned.add(self._part, batch)
+        if not self._owned:
+            self._owned = owned
+            del self.__dict__[self._state_name]
+
+    def _begin_capture(self) -> None:
+        if not self._owned:
+            raise RuntimeError(
+                f"{type(self).__name__} must be updated once before an update is captured in a CUDA graph, so that its "
+                "kernels are compiled and its state is allocated: call update() with a batch, then reset()."
+            )
+        self._was_captured = True
 
     def _merge_in(self, state: State) -> None:
         # a list may be shared, too: a MetricCollection lets equal metrics have one, and calls the forward of each
-        own = getattr(self, self._state_name)
+        own: Any = self._live_state
         parts = [x.to(self.device) for x in ([state] if isinstance(state, Tensor) else state)]
         merged = own + parts if self._part is None else self._part.merge_all([own, parts[0]])
         setattr(self, self._state_name, merged)
@@ -260,6 +340,9 @@ class SingleStateMetric(ComparableMetric):
         @dynamo_disable
         @functools.wraps(compute)
         def unsynced_on_error(*args: Any, **kwargs: Any) -> Any:
+            if self._was_captured:
+                self._computed = None
+                self._update_count = max(1, self._update_count)  # a replay is not counted
             self._before_compute()
             was_synced = self._is_synced
             try:

@@ -12,7 +12,7 @@ from torchdivergence._divergences import by_key
 from torchdivergence._rows import derivatives as derivatives  # registers kernels
 from torchdivergence._rows.operators import ROW_DIVERGENCE, ROW_DIVERGENCES, evaluate, sides_code
 from torchdivergence._rows.transforms import register_shardings
-from torchdivergence._tensor_kinds import is_dtensor, is_plain, may_skip_dispatcher, no_modes
+from torchdivergence._tensor_kinds import has_memory, is_dtensor, may_skip_dispatcher, no_modes
 
 
 def row_divergence(p: Tensor, q: Tensor, log_prob: tuple[bool, bool], temperature: float, key: str) -> Tensor:
@@ -38,7 +38,7 @@ def row_divergences(
     p: Tensor, q: Tensor, log_prob: tuple[bool, bool], temperature: float, keys: Sequence[str]
 ) -> Sequence[Tensor]:
     """Several divergences of each row from one pass over the classes, without gradients."""
-    if no_modes() and is_plain(p) and is_plain(q):
+    if no_modes() and has_memory(p) and has_memory(q):
         return evaluate(p, q, log_prob, temperature, [by_key(key) for key in keys])
     _prepare(p)
     values: Tensor = ROW_DIVERGENCES(p, q, sides_code(*log_prob), temperature, len(keys), " ".join(keys))
