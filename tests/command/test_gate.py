@@ -15,7 +15,6 @@ from torchdivergence._command.gate import POWER, Verdict, decide, sequences_need
 from torchdivergence._report.intervals import Intervals
 from torchdivergence._states.moments import Estimate
 
-pytestmark = pytest.mark.usefixtures("one_thread")
 CONFIDENCE = 0.95
 
 

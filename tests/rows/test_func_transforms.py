@@ -24,7 +24,6 @@ from tests.support.textbook import (
     normal,
 )
 
-pytestmark = pytest.mark.usefixtures("one_thread")
 V, W = normal(3, 4, seed=3)  # directions
 REDUCTIONS = ("none", "mean", "sum", "batchmean")
 
