@@ -1,6 +1,6 @@
 """Under torch.compile, functions and metrics give the same bits as without it."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -13,14 +13,8 @@ from torchdivergence import DivergenceCollection, KLDivergence, TotalVariationDi
 from torchdivergence.functional import kl_divergence, total_variation_distance
 
 Compiler = Callable[[Callable[..., Any]], Callable[..., Any]]
+pytestmark = pytest.mark.usefixtures("fresh_compiler")
 BATCHES = [pair(rows, seed) for seed, rows in enumerate([5, 3, 1, 4])]
-
-
-@pytest.fixture(autouse=True)
-def reset_compiler() -> Iterator[None]:
-    torch._dynamo.reset()
-    yield
-    torch._dynamo.reset()
 
 
 @pytest.fixture(params=["eager", "inductor"])

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.autograd import functional, gradgradcheck
 
+from tests.support.cases import each
 from tests.support.divergences import (
     CHI_SQUARED,
     DIVERGENCES,
@@ -39,7 +40,7 @@ from tests.support.textbook import (
 inf = math.inf
 
 
-sides = pytest.mark.parametrize("sides", SIDES.values(), ids=SIDES.keys())
+sides = each("sides", SIDES.values())
 
 
 def derivative_of_gradients(function: Function, p: Tensor, q: Tensor) -> tuple[Tensor, ...]:
@@ -121,7 +122,7 @@ def test_float32_rows_have_second_derivatives_in_float32(divergence: Divergence)
 
 
 @every_divergence
-@pytest.mark.parametrize("mask", [-inf, torch.finfo(torch.float64).min, torch.finfo(torch.float32).min, -1e4])
+@each("mask", [-inf, torch.finfo(torch.float64).min, torch.finfo(torch.float32).min, -1e4])
 def test_classes_masked_on_both_sides_do_not_change_second_derivatives(divergence: Divergence, mask: float) -> None:
     function, (p, q) = LOGITS.ours(divergence), LOGITS.rows()
     found = hessian_product(

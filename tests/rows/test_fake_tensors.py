@@ -1,9 +1,9 @@
 """Meta tensors and fake tensors: values and derivatives of the right shape, dtype and device."""
 
-import pytest
 import torch
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 
+from tests.support.cases import each
 from tests.support.divergences import (
     Divergence,
     every_divergence,
@@ -23,7 +23,7 @@ SHAPES = {"none": (2, 3), "mean": (), "sum": (), "batchmean": ()}
 
 @every_divergence
 @every_scale
-@pytest.mark.parametrize("reduction", ["none", "mean"])
+@each("reduction", ["none", "mean"])
 def test_meta_tensors_have_values_and_derivatives_of_the_right_shape(
     divergence: Divergence, case: Case, reduction: str
 ) -> None:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.autograd import gradcheck, gradgradcheck
 
+from tests.support.cases import each
 from tests.support.divergences import (
     KL,
     Divergence,
@@ -24,7 +25,7 @@ from tests.support.textbook import (
     textbook,
 )
 
-REDUCTIONS = pytest.mark.parametrize("reduction", ["mean", "sum", "batchmean", "none"])
+REDUCTIONS = each("reduction", ["mean", "sum", "batchmean", "none"])
 
 
 @every_divergence
@@ -54,7 +55,7 @@ def test_a_weight_of_zero_has_a_gradient_of_zero(divergence: Divergence, reducti
 
 
 @every_divergence
-@pytest.mark.parametrize("shape", [(1,), (3, 1), ()], ids=str)
+@each("shape", [(1,), (3, 1), ()])
 def test_weights_that_are_broadcast_have_gradients_of_their_own_shape(
     divergence: Divergence, shape: tuple[int, ...]
 ) -> None:

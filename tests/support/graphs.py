@@ -5,6 +5,7 @@ import torch
 from torch import Tensor
 from torch.func import grad
 
+from tests.support.divergences import ENTROPY, HELLINGER, KL, TOTAL_VARIATION, alpha, jensen_shannon, renyi
 from tests.support.textbook import (
     Case,
     Function,
@@ -12,6 +13,8 @@ from tests.support.textbook import (
 from torchdivergence import _rows as rows_of_the_package
 
 OPERATORS = rows_of_the_package.operators
+SOME = [KL, TOTAL_VARIATION, HELLINGER, ENTROPY, jensen_shannon(0.1), alpha(0.5), renyi(2)]
+"""One of each kind of formula and parameter, where a compiler takes long for all of them."""
 
 
 compiles = pytest.mark.usefixtures("fresh_compiler")

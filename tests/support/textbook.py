@@ -3,10 +3,10 @@
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
-import pytest
 import torch
 from torch import Tensor
 
+from tests.support.cases import each
 from tests.support.divergences import Divergence, LogProb
 
 Function = Callable[..., Tensor]
@@ -141,8 +141,8 @@ CASES = {
     "weighted sum": Case(False, {"reduction": "sum", "weights": WEIGHTS}),
 }
 
-every_scale = pytest.mark.parametrize("case", SCALES.values(), ids=SCALES.keys())
-every_case = pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
+every_scale = each("case", SCALES.values())
+every_case = each("case", CASES.values())
 
 
 def leaves(*tensors: Tensor) -> list[Tensor]:
