@@ -1,10 +1,12 @@
 """Under torch.compile, functions and metrics give the same bits as without it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 import torch
+import torch._functorch.config
+import torch._inductor.config
 from torch import Tensor
 
 from tests.support.divergences import HELLINGER, Divergence, jensen_shannon, renyi
@@ -13,8 +15,18 @@ from torchdivergence import DivergenceCollection, KLDivergence, TotalVariationDi
 from torchdivergence.functional import kl_divergence, total_variation_distance
 
 Compiler = Callable[[Callable[..., Any]], Callable[..., Any]]
-pytestmark = pytest.mark.usefixtures("fresh_compiler")
 BATCHES = [pair(rows, seed) for seed, rows in enumerate([5, 3, 1, 4])]
+
+
+@pytest.fixture(autouse=True)
+def _graphs_are_compiled_anew() -> Iterator[None]:
+    """On disk, graphs are found by the names of their operators; C++ code, which takes longest, by itself."""
+    no_graphs = torch._inductor.config.patch(fx_graph_cache=False)
+    no_gradients = torch._functorch.config.patch(enable_autograd_cache=False)
+    torch._dynamo.reset()
+    with no_graphs, no_gradients:
+        yield
+    torch._dynamo.reset()
 
 
 @pytest.fixture(params=["eager", "inductor"])
