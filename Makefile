@@ -1,5 +1,5 @@
-# make example | compare | notebook | test | test-oldest | sanitize | lint | docs | pages | bench | wheel: each makes .venv first,
-# with what it needs in the pinned versions.
+# make example | compare | notebook | test | test-oldest | test-gpu | sanitize | lint | docs | pages | bench | wheel: each
+# makes .venv first, with what it needs in the pinned versions.
 PYTHON ?= python3
 # Another environment, with the versions of another file, or with the newest ones: make test VENV=.venv-newest CONSTRAINTS=
 VENV ?= .venv
@@ -11,7 +11,7 @@ READY := $(VENV)/.ready
 BUILT := $(VENV)/.built
 COMPARE := $(VENV)/.compare
 
-.PHONY: example compare notebook test test-oldest sanitize lint docs pages bench wheel clean
+.PHONY: example compare notebook test test-oldest test-gpu sanitize lint docs pages bench wheel clean
 
 example: $(BUILT)
 	$(BIN)/python examples/lightning_digits.py $(ARGS)
@@ -29,6 +29,11 @@ test: $(BUILT)
 # The tests with the oldest supported versions, in an environment of several GB.
 test-oldest:
 	$(MAKE) test VENV=.venv-oldest CONSTRAINTS=constraints-oldest.txt GROUP=test
+
+# The tests that run on a GPU if there is one, and the Triton kernels, compiled.
+test-gpu:
+	$(MAKE) test TRITON_INTERPRET=0 \
+	ARGS="tests/rows/test_triton.py tests/rows/test_batch_invariance.py tests/inputs/test_tensor_kinds.py $(ARGS)"
 
 # The tests of the C extension under AddressSanitizer and UndefinedBehaviorSanitizer, with a build of its own. Python does
 # not free all its memory at exit, so leaks are not reported.

@@ -3,6 +3,7 @@
 The two limits compute no divergence. They do a part that every implementation has to do, by torch's own operators.
 """
 
+import importlib
 import os
 import shutil
 import warnings
@@ -17,7 +18,8 @@ from torchdivergence.functional import kl_divergence
 
 Contestant = Callable[[Tensor, Tensor], Tensor]
 
-OURS, TORCH, TORCHMETRICS, COMPILED = "torchdivergence", "F.kl_div", "torchmetrics", "F.kl_div, compiled"
+OURS, TORCH, TORCHMETRICS = "torchdivergence", "F.kl_div", "torchmetrics"
+COMPILED, LIGER = "F.kl_div, compiled", "Liger"
 EXP, READ = "limit: exp of both", "limit: one read of both"
 
 _PIECE = 1 << 16
@@ -56,9 +58,24 @@ def compiled() -> dict[str, Contestant]:
     """``F.kl_div`` through ``torch.compile``, which compiles at the first call; empty without a compiler."""
     if not shutil.which(os.environ.get("CXX", "g++")):
         return {}
+    torch.compiler.reset()  # otherwise torch gives up compiling after a few shapes
     torch.compiler.config.force_disable_caches = True  # so that a second run reports the same time of compilation
     warnings.filterwarnings("ignore", message="dynamo_pgo force disabled")
     return {COMPILED: torch.compile(torch_kl, dynamic=False)}
+
+
+def liger() -> dict[str, Contestant]:
+    """Liger's kernel after two log-softmaxes, which returns the sum over rows; empty if Liger is not installed."""
+    try:
+        functional = importlib.import_module("liger_kernel.transformers.functional")
+    except ImportError:
+        return {}
+
+    def run(p: Tensor, q: Tensor) -> Tensor:
+        value: Tensor = functional.liger_kl_div(q.log_softmax(-1), p.log_softmax(-1), reduction="sum", log_target=True)
+        return value
+
+    return {LIGER: run}
 
 
 def gradient_in_q(contestant: Contestant) -> Contestant:

@@ -1,8 +1,11 @@
 """A model of the GPU kernels: the time that each unit of a GPU needs for a class, from their machine code."""
 
 import json
+import math
 import re
 from typing import Any, NamedTuple
+
+import torch
 
 from benchmarks.report import Section, digits, paragraphs, table
 from tests.support.machine_code import COUNTS
@@ -47,6 +50,32 @@ def measure(quick: bool) -> Section:  # noqa: ARG001
                 lines.append([name, GPUS[architecture].name, *map(digits, times.values()), bound, over])
     head = ["", "GPU", "memory", "float32", "special", "float64", "issue", "bound", "over one reading"]
     return Section("GPU kernels, modelled", paragraphs(TEXT, table(head, lines)))
+
+
+def architecture_of(capability: tuple[int, int]) -> str:
+    """The newest architecture in the table up to this compute capability; the oldest one if all are newer."""
+    number = 10 * capability[0] + capability[1]
+    return max((x for x in GPUS if int(x[3:]) <= number), key=lambda x: int(x[3:]), default="sm_80")
+
+
+def seconds(rows: int, classes: int, dtype: torch.dtype, terms: str, architecture: str) -> float:
+    """The time of the busiest unit of a whole GPU for rows of logits; NaN if no such kernel was counted.
+
+    The kernel of long rows does the same for each class, whatever their number; that of short rows does not. Their
+    arithmetic is that of the dtype that was counted.
+    """
+    from torchdivergence._rows.triton import SHORT
+
+    kernel, counted = ("short_rows", classes) if classes <= SHORT else ("long_rows", 128_256)
+    size = "fp32" if kernel == "short_rows" or dtype == torch.float32 else "bf16"
+    case = f"{kernel}, {size}, {counted} classes, {terms}"
+    parts = json.loads(COUNTS.read_text()).get(case, {}).get(architecture)
+    if parts is None:
+        return math.nan
+    gpu = GPUS[architecture]
+    reading = {"memory": 2 * dtype.itemsize / gpu.bandwidth * 1e12}
+    pair = sum(max((picoseconds(case, gpu, part) | reading).values()) for part in parts)
+    return rows * classes * pair * 1e-12
 
 
 def picoseconds(case: str, gpu: Gpu, part: dict[str, Any]) -> dict[str, float]:

@@ -14,8 +14,8 @@ if not torch.cuda.is_available():
 
 @pytest.fixture(scope="session")
 def processes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ProcessPool]:
-    """Four processes, started once for all tests; ``resize`` sets how many of them form the process group."""
-    with process_pool(4, tmp_path_factory.mktemp("processes")) as pool:
+    """Processes for all tests; ``resize`` sets how many of them form the process group."""
+    with process_pool(tmp_path_factory.mktemp("processes")) as pool:
         yield pool
 
 
@@ -23,12 +23,3 @@ def processes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ProcessPool]
 def two_processes(processes: ProcessPool) -> ProcessPool:
     processes.resize(2)
     return processes
-
-
-@pytest.fixture(scope="module")
-def one_thread() -> Iterator[None]:
-    """With more threads, small tensors take longer, most of all when other processes use the cores."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)

@@ -19,8 +19,6 @@ from torchdivergence._command.rows import Rows
 from torchdivergence._command.sources import LogitsSource, ModelSource, Source
 from torchdivergence._command.texts import Batch, Text
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 
 def compared(reference: Model, candidate: Source, sequences: Tensor, batch: int = 2) -> DivergenceReport:
     report = DivergenceReport()

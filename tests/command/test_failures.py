@@ -9,10 +9,11 @@ from typing import Any
 
 import pytest
 
+from tests.support.command import Run, valid_json
+from torchdivergence import DivergenceReport
 from torchdivergence.__main__ import main
 from torchdivergence._command import compare, rounding
-
-pytestmark = pytest.mark.usefixtures("one_thread")
+from torchdivergence._command.sources import LogitsSource
 
 
 @pytest.fixture
@@ -121,3 +122,32 @@ def test_show_refuses_reports_with_different_references(
     assert main(["show", *(str(tmp_path / x / "int8-weights.safetensors") for x in "ab")]) == 3
     printed = capsys.readouterr()
     assert not printed.out and "their references differ" in printed.err and "other" in printed.err
+
+
+def test_ctrl_c_keeps_the_candidates_that_are_done(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(rounding, "to_bfloat16", interrupt)
+    path = tmp_path / "o.json"
+    code, printed, said = run("--round", "int8", "bfloat16", "int4", "--json", path)
+    assert code == 130 and "int8 weights" in printed and "Done: int8 weights" in said and f"JSON: {path}" in said
+    assert [c["name"] for c in valid_json(path)["candidates"]] == ["int8 weights"]
+
+
+def test_ctrl_c_keeps_the_sequences_that_are_done(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    original = LogitsSource.rows
+
+    def rows(self: LogitsSource, batch: Any, text: Any, p: Any = None) -> Any:
+        if batch.first == 2:
+            raise KeyboardInterrupt
+        return original(self, batch, text, p)
+
+    monkeypatch.setattr(LogitsSource, "rows", rows)
+    path = tmp_path / "o.json"
+    code, printed, said = run("--round", "logits", "--json", path, "--save-report", tmp_path)
+    assert code == 130 and "the first 2 sequences" in printed and "has 2 of 3 sequences" in said
+    (found,) = valid_json(path)["candidates"]
+    assert not found["complete"] and found["counts"]["sequences"] == 2
+    (saved,) = tmp_path.glob("*.safetensors")
+    assert DivergenceReport.load(saved).metadata["complete"] == "false"

@@ -8,14 +8,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from tests.command.test_compare import valid_json
+from tests.support.command import valid_json
 from torchdivergence.__main__ import main
 from torchdivergence._command import gate as module
 from torchdivergence._command.gate import POWER, Verdict, decide, sequences_needed
 from torchdivergence._report.intervals import Intervals
 from torchdivergence._states.moments import Estimate
 
-pytestmark = pytest.mark.usefixtures("one_thread")
 CONFIDENCE = 0.95
 
 

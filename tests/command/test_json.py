@@ -1,19 +1,21 @@
 """The names, worst rows and paired comparisons in the files that ``torchdivergence compare`` writes."""
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import jsonschema
 import pytest
 import torch
 from torch.nn.functional import kl_div
 from transformers import AutoTokenizer
 
-from tests.command.test_compare import valid_json
+from tests.support.command import SCHEMA, Run, valid_json
 from tests.support.small_models import Model
 from torchdivergence import DivergenceReport
 from torchdivergence.__main__ import main
 from torchdivergence._command.rounding import round_weights
 
-pytestmark = pytest.mark.usefixtures("one_thread")
 LENGTH = 32
 
 
@@ -66,3 +68,43 @@ def test_the_paired_comparison_in_the_json_has_the_numbers_of_the_reports(output
         assert found["means"][name].pop("verdict") == verdict
         numbers = {key: float(number) for key, number in found["means"][name].items()}
         assert numbers == pytest.approx(expected, nan_ok=True)
+
+
+def test_the_json_has_the_values_of_the_report_in_the_form_of_the_schema(run: Run, tmp_path: Path) -> None:
+    code, _, _ = run("--round", "int8", "int4", "--json", tmp_path / "o.json", "--save-report", tmp_path / "reports")
+    document = valid_json(tmp_path / "o.json")
+    assert code == 0 and document["tokens"]["sequences"] == 3 and document["reference"]["dtype"] == "float32"
+    assert [c["name"] for c in document["candidates"]] == ["int8 weights", "int4 weights"]
+    assert [(c["a"], c["b"]) for c in document["comparisons"]] == [("int8 weights", "int4 weights")]
+    saved = DivergenceReport.load(tmp_path / "reports" / "int8-weights.safetensors")
+    values, found = saved.to_dict(), document["candidates"][0]
+    assert saved.metadata["tokens_sha256"] == document["tokens"]["sha256"]
+    flat = {"kl_mean": "kl_", **{name: f"{name}_" for name in found["values"] if name != "kl_mean"}}
+    assert found["counts"] == {name: values.pop(name) for name in found["counts"]}
+    for name, entry in found["values"].items():
+        assert float(entry["value"]) == pytest.approx(values.pop(name), nan_ok=True)
+        for error in entry.keys() - {"value", "unit", "rough"}:
+            assert float(entry[error]) == pytest.approx(values.pop(flat[name] + error), nan_ok=True)
+    assert not values  # the document has every value
+    assert {name for name, entry in found["values"].items() if entry.get("rough")} == set(saved.rough_values())
+    assert found["values"]["kl_p99"]["unit"] == "nats" and found["values"]["top_1_agreement"]["unit"] == "1"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda d: d.pop("direction"),
+        lambda d: d.update(version=2),
+        lambda d: d["tokens"].update(sha256="0"),
+        lambda d: d["candidates"][0]["values"]["kl_mean"].pop("upper"),
+        lambda d: d["candidates"][0]["values"]["kl_max"].update(value="large"),
+        lambda d: d["candidates"][0].update(more=1),
+        lambda d: d["candidates"][0]["worst"][0].pop("token"),
+        lambda d: d["comparisons"][0]["means"]["kl_mean"].pop("p_value"),
+    ],
+)
+def test_the_schema_refuses_another_document(run: Run, tmp_path: Path, change: Callable[[Any], None]) -> None:
+    run("--round", "logits", "int8", "--json", tmp_path / "o.json")
+    document = valid_json(tmp_path / "o.json")
+    change(document)
+    assert not jsonschema.Draft202012Validator(SCHEMA).is_valid(document)

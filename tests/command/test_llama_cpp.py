@@ -26,8 +26,6 @@ from torchdivergence._command.floor import merge_floored
 from torchdivergence._command.llama_cpp import LogitsFile
 from torchdivergence._command.rows import Rows
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 PAIRS = sorted(EXPECTED["pairs"])
 
 

@@ -11,8 +11,6 @@ from tests.support.helpers import assert_same_bits
 from tests.support.processes import ProcessPool
 from torchdivergence import DivergenceCollection, DivergenceReport, DivergenceStatistics, KLDivergence
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 PLACEMENTS = {
     "first batch dimension": ["shard 0"],
     "second batch dimension": ["shard 1"],

@@ -14,8 +14,6 @@ from tests.support.helpers import assert_same_bits
 from tests.support.processes import ProcessPool
 from torchdivergence import DivergenceCollection
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 ITEMS, STEPS = 23, 3
 SETTINGS: list[dict[str, Any]] = [
     *({"reduction": reduction} for reduction in ("mean", "batchmean", "sum", "none")),

@@ -213,27 +213,23 @@ def mergeable(draw: st.DrawFn) -> tuple[Tensor, Tensor, Tensor]:
     return torch.tensor(p), torch.tensor(q), torch.tensor(cells)
 
 
-@pytest.mark.parametrize("divergence", ZERO_IF_EQUAL, ids=str)
 @settings(deadline=None, max_examples=60)
 @given(problem=mergeable())
-def test_merging_classes_never_increases_a_divergence(
-    divergence: Divergence, problem: tuple[Tensor, Tensor, Tensor]
-) -> None:
+def test_merging_classes_never_increases_a_divergence(problem: tuple[Tensor, Tensor, Tensor]) -> None:
     """The data-processing inequality: Csiszár 1967; for Rényi's, van Erven and Harremoës 2014, theorem 1."""
     p, q, cells = problem
     merged_p, merged_q = (torch.zeros(4, dtype=torch.int64).index_add(0, cells, x) for x in (p, q))
-    assert at_most(divergence.value(merged_p, merged_q, False), divergence.value(p, q, False))
+    for divergence in ZERO_IF_EQUAL:
+        assert at_most(divergence.value(merged_p, merged_q, False), divergence.value(p, q, False)), divergence
 
 
-@pytest.mark.parametrize("divergence", ZERO_IF_EQUAL, ids=str)
 @settings(deadline=None, max_examples=30)
 @given(rows=logit_pairs(), seed=st.integers(0, 99))
-def test_permuted_classes_and_added_classes_without_mass_do_not_matter(
-    divergence: Divergence, rows: Rows, seed: int
-) -> None:
+def test_permuted_classes_and_added_classes_without_mass_do_not_matter(rows: Rows, seed: int) -> None:
     order = torch.randperm(len(rows[0]) + 2, generator=torch.Generator().manual_seed(seed))
     p, q = (torch.cat([x, torch.full((2,), -math.inf)])[order] for x in rows)
-    assert close(divergence.value(p, q), divergence.value(*rows))
+    for divergence in ZERO_IF_EQUAL:
+        assert close(divergence.value(p, q), divergence.value(*rows)), divergence
 
 
 @settings(deadline=None, max_examples=200)

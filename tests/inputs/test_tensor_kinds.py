@@ -10,6 +10,7 @@ from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.testing._internal.two_tensor import TwoTensor
 
+from tests.support.devices import every_device
 from tests.support.divergences import Divergence, every_divergence
 from torchdivergence import DivergenceCollection, DivergenceReport, DivergenceStatistics, KLDivergence
 from torchdivergence.functional import kl_divergence
@@ -34,10 +35,13 @@ PLAIN: dict[str, tuple[Callable[[Tensor], Any], Callable[[Tensor], Tensor]]] = {
     "expanded": (lambda x: x[:1].expand(SHAPE), lambda x: x[:1].repeat(4, 1)),
     "negative view": (lambda x: torch._neg_view(x), lambda x: -x),
     "conjugate view": (lambda x: torch.complex(x, x).conj().imag, lambda x: -x),
-    "zero tensor without storage": (lambda _: torch._efficientzerotensor(SHAPE), lambda _: torch.zeros(SHAPE)),
+    "zero tensor without storage": (
+        lambda x: torch._efficientzerotensor(SHAPE, device=x.device),
+        lambda x: torch.zeros(SHAPE, device=x.device),
+    ),
     "inference tensor": (torch.inference_mode()(lambda x: x * 1), lambda x: x),
-    "half": (lambda x: x.half(), lambda x: x.half().double()),
-    "numpy": (lambda x: torch.from_numpy(x.numpy()), lambda x: x),
+    "half": (lambda x: x.half(), lambda x: x.half().float()),
+    "numpy": (lambda x: torch.from_numpy(x.cpu().numpy()).to(x.device), lambda x: x),
     "requires grad": (lambda x: x.clone().requires_grad_(), lambda x: x),
 }
 REFUSED: dict[str, tuple[Callable[[Tensor], Any], type[Exception], str]] = {
@@ -69,23 +73,25 @@ METRICS: dict[str, Callable[[], Any]] = {
 pytestmark = pytest.mark.filterwarnings("ignore:(The PyTorch API of nested|.*quantize_per_tensor|torch.ao):UserWarning")
 
 
+@every_device
 @pytest.mark.parametrize("kind", PLAIN)
 @pytest.mark.parametrize("reduction", ["none", "mean"])
-def test_every_kind_of_tensor_has_the_bits_of_a_plain_one(kind: str, reduction: Any) -> None:
-    make, plain = PLAIN[kind]
-    found = kl_divergence(make(P), make(Q), True, reduction)
-    assert torch.equal(found.detach().as_subclass(Tensor), kl_divergence(plain(P), plain(Q), True, reduction))
+def test_every_kind_of_tensor_has_the_bits_of_a_plain_one(kind: str, reduction: Any, device: str) -> None:
+    (make, plain), p, q = PLAIN[kind], P.to(device), Q.to(device)
+    found = kl_divergence(make(p), make(q), True, reduction)
+    assert torch.equal(found.detach().as_subclass(Tensor), kl_divergence(plain(p), plain(q), True, reduction))
 
 
+@every_device
 @pytest.mark.parametrize("name", METRICS)
 @pytest.mark.parametrize("kind", PLAIN)
-def test_metrics_accumulate_every_kind_of_tensor_like_a_plain_one(kind: str, name: str) -> None:
-    make, plain = PLAIN[kind]
+def test_metrics_accumulate_every_kind_of_tensor_like_a_plain_one(kind: str, name: str, device: str) -> None:
+    (make, plain), p, q = PLAIN[kind], P.to(device), Q.to(device)
     values = []
     for convert in (make, plain):
-        metric = METRICS[name]()
-        metric.update(convert(P), convert(Q))
-        metric(convert(Q), convert(P))
+        metric = METRICS[name]().to(device)
+        metric.update(convert(p), convert(q))
+        metric(convert(q), convert(p))
         values.append(metric.compute())
     assert torch.equal(*values) if isinstance(values[0], Tensor) else str(values[0]) == str(values[1])
 

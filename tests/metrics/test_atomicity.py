@@ -101,7 +101,7 @@ def test_merge_state_refuses_other_objects_and_changes_nothing(incoming: Any) ->
 
 # Interrupts at every line
 
-STRIDES = {"statistics": 47, "report": 211, "kept": 501}
+STRIDES = {"collection": 3, "statistics": 47, "report": 211, "kept": 501}
 """For these, which take long, only every n-th line."""
 
 P, Q, MORE = (torch.randn(3, 5, generator=torch.Generator().manual_seed(seed)) for seed in range(3))

@@ -5,16 +5,17 @@ from typing import Any
 
 import pytest
 
+from tests.support.cases import each
 from tests.support.divergences import Divergence, every_divergence
 from tests.support.helpers import COPIES, assert_same_bits, concatenated, pair, state_tensors
 from tests.support.wrapped import BATCHES, WRAPPED, update
 
-every_copy = pytest.mark.parametrize("duplicate", COPIES.values(), ids=COPIES.keys())
+every_copy = each("duplicate", COPIES.values())
 
 
 @every_divergence
 @every_copy
-@pytest.mark.parametrize("reduction", ["mean", "none"])
+@each("reduction", ["mean", "none"])
 def test_a_copy_keeps_the_settings_and_accumulates_independently(
     divergence: Divergence, duplicate: Callable[[Any], Any], reduction: str
 ) -> None:

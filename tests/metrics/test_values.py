@@ -1,8 +1,8 @@
 """Every metric gives the bits of its function."""
 
-import pytest
 import torch
 
+from tests.support.cases import each
 from tests.support.definitions import near
 from tests.support.divergences import DIVERGENCES, Divergence, every_divergence
 from tests.support.helpers import assert_same_bits
@@ -17,8 +17,8 @@ def test_the_tests_cover_all_divergences_of_the_package() -> None:
 
 
 @every_divergence
-@pytest.mark.parametrize("reduction", ["mean", "batchmean", "sum", "none"])
-@pytest.mark.parametrize("weighted", [False, True])
+@each("reduction", ["mean", "batchmean", "sum", "none"])
+@each("weighted", [False, True])
 def test_a_metric_gives_the_bits_of_its_function(divergence: Divergence, reduction: str, weighted: bool) -> None:
     p, q = LOGITS
     weights = torch.rand(7, 5) * (torch.arange(35).view(7, 5) % 4) if weighted else None

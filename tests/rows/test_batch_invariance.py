@@ -11,6 +11,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from tests.support.backends import ordered_sums, reference
+from tests.support.devices import every_device
 from tests.support.divergences import DIVERGENCES, KL, Divergence
 from torchdivergence.functional import kl_divergence
 
@@ -25,6 +26,7 @@ def number_of_threads(threads: int) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
+@every_device
 @pytest.mark.parametrize(
     ("divergence", "classes", "threads"),
     [
@@ -34,9 +36,9 @@ def number_of_threads(threads: int) -> Iterator[None]:
     ids=str,
 )
 def test_a_row_has_the_same_bits_in_any_batch_and_on_any_number_of_threads(
-    divergence: Divergence, classes: int, threads: int
+    divergence: Divergence, classes: int, threads: int, device: str
 ) -> None:
-    p, q = torch.randn(2, 7, classes).unbind()
+    p, q = torch.randn(2, 7, classes, device=device).unbind()
     together = divergence.rows(p, q)
     with number_of_threads(threads):
         alone = torch.stack([divergence.rows(x, y) for x, y in zip(p, q, strict=True)])
@@ -45,9 +47,10 @@ def test_a_row_has_the_same_bits_in_any_batch_and_on_any_number_of_threads(
     assert torch.equal(repeated, together.repeat(9))
 
 
+@every_device
 @pytest.mark.parametrize("shape", [(6, 5, 4, 50), (3, 2, 40, 1000), (2, 3, 2, 40_000)])
-def test_the_memory_layout_does_not_change_a_row(shape: tuple[int, ...]) -> None:
-    p, q = torch.randn(2, *shape).unbind()
+def test_the_memory_layout_does_not_change_a_row(shape: tuple[int, ...], device: str) -> None:
+    p, q = torch.randn(2, *shape, device=device).unbind()
     expected = kl_divergence(p, q, True, "none")
     for order in [(0, 3, 1, 2), (3, 2, 1, 0), (1, 0, 2, 3)]:
         back = torch.tensor(order).argsort().tolist()
@@ -57,16 +60,18 @@ def test_the_memory_layout_does_not_change_a_row(shape: tuple[int, ...]) -> None
     assert torch.equal(kl_divergence(every_other, q, True, "none"), expected)
 
 
-def test_expanded_rows_have_the_bits_of_repeated_ones() -> None:
-    p, q = torch.randn(1, 30), torch.randn(7, 30)
+@every_device
+def test_expanded_rows_have_the_bits_of_repeated_ones(device: str) -> None:
+    p, q = torch.randn(1, 30, device=device), torch.randn(7, 30, device=device)
     assert torch.equal(kl_divergence(p.expand_as(q), q, True, "none"), kl_divergence(p.repeat(7, 1), q, True, "none"))
 
 
+@every_device
 @pytest.mark.parametrize("classes", [1, 2, 3, 10, 1000, 4097])
-def test_halving_sums_are_the_sums(classes: int) -> None:
-    x = torch.randn(5, classes, dtype=torch.float64)
+def test_halving_sums_are_the_sums(classes: int, device: str) -> None:
+    x = torch.randn(5, classes, dtype=torch.float64, device=device)
     expected = torch.tensor([math.fsum(row) for row in x.tolist()], dtype=torch.float64)
-    torch.testing.assert_close(ordered_sums.halving_sums(x), expected, rtol=0, atol=1e-12)
+    torch.testing.assert_close(ordered_sums.halving_sums(x).cpu(), expected, rtol=0, atol=1e-12)
 
 
 class _Operations(TorchDispatchMode):

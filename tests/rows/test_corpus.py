@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from tests.support.backends import BACKENDS, use_backend
+from tests.support.cases import each
 from tests.support.corpus import Row, assert_accurate, read_corpus
 from tests.support.divergences import Divergence, every_divergence
 from tests.support.helpers import assert_same_bits
@@ -18,7 +19,7 @@ def test_a_row_of_the_corpus_has_the_value_of_the_definition(backend: str, row: 
         assert_accurate(row)
 
 
-@pytest.mark.parametrize("row", ROWS, ids=str)
+@each("row", ROWS)
 def test_a_line_of_the_corpus_parses_to_the_row_it_was_written_from(row: Row) -> None:
     again = Row.parse(str(row))
     for x, y in zip((row.p, row.q), (again.p, again.q), strict=True):
@@ -28,7 +29,7 @@ def test_a_line_of_the_corpus_parses_to_the_row_it_was_written_from(row: Row) ->
 
 @pytest.mark.filterwarnings("ignore:[pq] was passed as:UserWarning")  # the input check sees a single row
 @every_divergence
-@pytest.mark.parametrize("row", ROWS[::9], ids=str)
+@each("row", ROWS[::9])
 def test_a_metric_has_the_bits_of_its_function_on_a_row_of_the_corpus(row: Row, divergence: Divergence) -> None:
     settings = {"log_prob": row.log_prob, "temperature": row.temperature}
     rows, total = (divergence.make(reduction=reduction, **settings) for reduction in ("none", "sum"))

@@ -1,4 +1,4 @@
-"""Derivatives of derivatives and derivatives in forward mode, against the textbook and finite differences."""
+"""Derivatives of derivatives, against the textbook and finite differences."""
 
 import math
 from collections.abc import Callable
@@ -7,13 +7,12 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
-from torch.autograd import forward_ad, functional, gradcheck, gradgradcheck
+from torch.autograd import functional, gradgradcheck
 
+from tests.support.cases import each
 from tests.support.divergences import (
     CHI_SQUARED,
     DIVERGENCES,
-    ENTROPY,
-    KL,
     TOTAL_VARIATION,
     Divergence,
     alpha,
@@ -23,24 +22,25 @@ from tests.support.divergences import (
 from tests.support.textbook import (
     LOGITS,
     PROBABILITIES,
+    SIDES,
     WEIGHTS,
     Case,
     Function,
+    V,
+    W,
     assert_close,
     assert_equal,
     every_case,
     every_scale,
     gradients,
+    hessian_product,
     leaves,
-    normal,
-    textbook,
 )
 
-pytestmark = pytest.mark.usefixtures("one_thread")
 inf = math.inf
-V, W = normal(3, 4, seed=3)  # directions
-SIDES = {"p": (True, False), "q": (False, True), "both": (True, True)}
-sides = pytest.mark.parametrize("sides", SIDES.values(), ids=SIDES.keys())
+
+
+sides = each("sides", SIDES.values())
 
 
 def derivative_of_gradients(function: Function, p: Tensor, q: Tensor) -> tuple[Tensor, ...]:
@@ -49,16 +49,6 @@ def derivative_of_gradients(function: Function, p: Tensor, q: Tensor) -> tuple[T
     value = function(p, q)
     grads = gradients(value * torch.arange(1.0, 1.0 + value.numel()).view_as(value), (p, q), create_graph=True)
     return gradients(torch.stack([(x.square() + x.sin()).sum() for x in grads]), (p, q))
-
-
-def hessian_product(function: Function, p: Tensor, q: Tensor, v: Tensor = V, w: Tensor = W) -> tuple[Tensor, ...]:
-    """The Hessian of the sum times (v, w)."""
-    p, q = leaves(p, q)
-    grads = gradients(function(p, q), (p, q), create_graph=True)
-    return gradients((grads[0] * v).sum() + (grads[1] * w).sum(), (p, q))
-
-
-# Backward twice
 
 
 @every_divergence
@@ -131,11 +121,8 @@ def test_float32_rows_have_second_derivatives_in_float32(divergence: Divergence)
     torch.testing.assert_close(found, tuple(x.float() for x in expected), rtol=1e-5, atol=1e-5)
 
 
-# Zeros, masks and equal rows
-
-
 @every_divergence
-@pytest.mark.parametrize("mask", [-inf, torch.finfo(torch.float64).min, torch.finfo(torch.float32).min, -1e4])
+@each("mask", [-inf, torch.finfo(torch.float64).min, torch.finfo(torch.float32).min, -1e4])
 def test_classes_masked_on_both_sides_do_not_change_second_derivatives(divergence: Divergence, mask: float) -> None:
     function, (p, q) = LOGITS.ours(divergence), LOGITS.rows()
     found = hessian_product(
@@ -207,6 +194,8 @@ CURVATURES: dict[str, Callable[..., float]] = {
     "AlphaDivergence": lambda order: 1,  # noqa: ARG005
     "RenyiDivergence": lambda order: order,
 }
+
+
 SMOOTH = [divergence for divergence in DIVERGENCES if divergence.name in CURVATURES]
 
 
@@ -238,218 +227,3 @@ def test_second_derivatives_of_almost_equal_rows_are_those_of_the_textbook(diver
     q = p * (1 + 1e-4 * W)
     found, expected = (hessian_product(f, p, q) for f in case.both(divergence))
     torch.testing.assert_close(found, expected, rtol=1e-6, atol=1e-6)  # what the textbook cancels
-
-
-# Forward mode
-
-
-def dual_value(function: Function, case: Case, sides: tuple[bool, bool]) -> tuple[Tensor, Tensor]:
-    """The value and its tangent, where tangents are on the given sides."""
-    with forward_ad.dual_level():
-        rows = (
-            forward_ad.make_dual(x, v) if has_tangent else x
-            for x, v, has_tangent in zip(case.rows(), (V, W), sides, strict=True)
-        )
-        value, tangent = forward_ad.unpack_dual(function(*rows))
-        return value, torch.zeros_like(value) if tangent is None else tangent
-
-
-@every_divergence
-@every_case
-def test_dual_tensors_give_the_derivative_along_their_tangents(divergence: Divergence, case: Case) -> None:
-    for name, sides in SIDES.items():
-        found, expected = (dual_value(f, case, sides) for f in case.both(divergence))
-        assert_close(found, expected, message=name)
-
-
-@every_divergence
-@every_scale
-def test_forward_mode_agrees_with_finite_differences(divergence: Divergence, case: Case) -> None:
-    assert gradcheck(
-        case.ours(divergence),
-        leaves(*case.rows(2, 3)),
-        check_forward_ad=True,
-        check_batched_grad=True,
-        check_batched_forward_grad=True,
-    )
-
-
-@every_divergence
-@every_scale
-def test_forward_mode_over_reverse_mode_agrees_with_finite_differences(divergence: Divergence, case: Case) -> None:
-    assert gradgradcheck(
-        case.ours(divergence),
-        leaves(*case.rows(2, 3)),
-        check_fwd_over_rev=True,
-        check_rev_over_rev=False,
-        check_undefined_grad=False,
-    )
-
-
-@every_divergence
-@every_case
-def test_a_gradient_of_dual_tensors_has_the_hessian_times_their_tangent(divergence: Divergence, case: Case) -> None:
-    function, (p, q) = case.ours(divergence), leaves(*case.rows())
-    with forward_ad.dual_level():
-        x, y = forward_ad.make_dual(p, V), forward_ad.make_dual(q, W)
-        grads = torch.autograd.grad(function(x, y).sum(), (x, y), create_graph=True, materialize_grads=True)
-        found = tuple(forward_ad.unpack_dual(grad).tangent for grad in grads)
-    expected = hessian_product(case.textbook(divergence), p, q)
-    assert_close(tuple(torch.zeros_like(p) if x is None else x for x in found), expected)
-
-
-@every_divergence
-@every_case
-def test_a_tangent_has_a_gradient(divergence: Divergence, case: Case) -> None:
-    def gradient(function: Function) -> tuple[Tensor, ...]:
-        p, q = leaves(*case.rows())
-        with forward_ad.dual_level():
-            value = function(forward_ad.make_dual(p, V), forward_ad.make_dual(q, W))
-            return gradients(forward_ad.unpack_dual(value).tangent.sin(), (p, q))
-
-    found, expected = map(gradient, case.both(divergence))
-    assert_close(found, expected)
-
-
-# Teachers, weights and temperatures
-
-
-def inference_copy(x: Tensor) -> Tensor:
-    with torch.inference_mode():
-        return x.clone()
-
-
-@pytest.mark.parametrize("divergence", [x for x in DIVERGENCES if x != ENTROPY], ids=str)
-@every_case
-def test_a_teacher_of_inference_mode_gives_the_gradients_of_a_plain_one(divergence: Divergence, case: Case) -> None:
-    p, q = case.rows()
-
-    def derivatives(p: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        (x,) = leaves(q)
-        value = case.ours(divergence)(p, x)
-        (grad,) = torch.autograd.grad(value.sum(), x, create_graph=True)
-        return value.detach(), grad.detach(), gradients(grad.square(), [x])[0]
-
-    teacher = inference_copy(p)
-    assert teacher.is_inference()
-    assert_equal(derivatives(teacher), derivatives(p))
-
-
-@every_divergence
-def test_a_student_may_be_p_and_its_teacher_of_inference_mode_q(divergence: Divergence) -> None:
-    p, q = LOGITS.rows()
-    (x,) = leaves(p)
-    found, expected = (gradients(LOGITS.ours(divergence)(x, teacher), [x]) for teacher in (inference_copy(q), q))
-    assert_equal(found, expected)
-
-
-@every_divergence
-def test_in_inference_mode_values_are_those_outside_of_it(divergence: Divergence) -> None:
-    p, q = LOGITS.rows()
-    with torch.inference_mode():
-        value = LOGITS.ours(divergence)(p.clone(), q.clone())
-    assert value.is_inference()
-    assert_equal(value.clone(), LOGITS.ours(divergence)(p, q))
-
-
-REDUCTIONS = pytest.mark.parametrize("reduction", ["mean", "sum", "batchmean", "none"])
-
-
-@every_divergence
-@REDUCTIONS
-def test_weights_have_the_gradients_of_the_textbook(divergence: Divergence, reduction: str) -> None:
-    case = Case(True, {"reduction": reduction, "temperature": 0.7})
-
-    def derivatives(function: Function) -> list[Tensor]:
-        p, q, weights = inputs = leaves(*case.rows(), WEIGHTS + 0.25)
-        grads = gradients(function(p, q, weights=weights), inputs, create_graph=True)
-        return [*grads, *gradients(torch.stack([x.square().sum() for x in grads]), inputs)]
-
-    found, expected = map(derivatives, case.both(divergence))
-    assert_close(found, expected)
-
-
-@every_divergence
-@REDUCTIONS
-def test_a_weight_of_zero_has_a_gradient_of_zero(divergence: Divergence, reduction: str) -> None:
-    p, q = LOGITS.rows()
-    p[1] = math.nan
-    (weights,) = leaves(WEIGHTS)
-    value = divergence.function(p, q, True, reduction, weights=weights, **divergence.parameter)
-    (grad,) = gradients(value, [weights])
-    assert grad[1] == 0
-    assert grad.isfinite().all()
-
-
-@every_divergence
-@pytest.mark.parametrize("shape", [(1,), (3, 1), ()], ids=str)
-def test_weights_that_are_broadcast_have_gradients_of_their_own_shape(
-    divergence: Divergence, shape: tuple[int, ...]
-) -> None:
-    case = Case(True, {"reduction": "sum"})
-    found, expected = (
-        gradients(f(*case.rows(3, 2, 4), weights=weights), [weights])
-        for f in case.both(divergence)
-        for weights in leaves(torch.full(shape, 0.5, dtype=torch.float64))
-    )
-    assert_close(found, expected)
-
-
-@every_divergence
-@REDUCTIONS
-def test_a_temperature_has_the_derivatives_of_the_textbook(divergence: Divergence, reduction: str) -> None:
-    case = Case(True, {"reduction": reduction, "weights": WEIGHTS})
-
-    def derivatives(function: Function) -> list[Tensor]:
-        p, q, temperature = inputs = leaves(*case.rows(), torch.tensor(0.7, dtype=torch.float64))
-        grads = gradients(function(p, q, temperature=temperature), inputs, create_graph=True)
-        return [*grads, *gradients(torch.stack([x.square().sum() for x in grads]), inputs)]
-
-    found, expected = map(derivatives, case.both(divergence))
-    assert_close(found, expected)
-
-
-def test_learned_weights_and_rows_train_together() -> None:
-    inputs = leaves(*LOGITS.rows(), WEIGHTS)
-
-    def loss(p: Tensor, q: Tensor, raw: Tensor) -> Tensor:
-        return KL.function(p, q, True, weights=raw.softmax(-1))
-
-    assert gradcheck(loss, inputs, check_forward_ad=True)
-    assert gradgradcheck(loss, inputs, check_fwd_over_rev=True)
-    p, q, raw = inputs
-    assert_close(loss(p, q, raw), textbook(KL, p, q, weights=raw.softmax(-1)))
-
-
-def test_weights_from_inference_mode_serve_sides_that_need_gradients() -> None:
-    p, q = LOGITS.rows()
-    with torch.inference_mode():
-        weights = torch.rand(len(p), dtype=torch.float64)
-    q.requires_grad_()
-    KL.function(p, q, True, weights=weights).backward()
-    (expected,) = torch.autograd.grad(KL.function(p, q, True, weights=weights.clone()), q)
-    assert_equal(q.grad, expected)
-
-
-@pytest.mark.parametrize("bad", [-inf, math.nan], ids=["masked classes", "an ignored row"])
-def test_a_learned_temperature_ignores_logits_that_are_not_finite(bad: float) -> None:
-    p, q = LOGITS.rows()
-    weights = torch.ones(len(p), dtype=torch.float64)
-    if bad == -inf:
-        p[:, 0] = q[:, 0] = bad
-    else:
-        p[1], weights[1] = bad, 0.0
-
-    def value(temperature: Any) -> Tensor:
-        return KL.function(p, q, True, temperature=temperature, weights=weights)
-
-    temperature = torch.tensor(2.0, dtype=torch.float64, requires_grad=True)
-    assert value(temperature) == value(2.0)  # the bits of a number
-    assert torch.autograd.gradcheck(value, (temperature,), check_forward_ad=True)
-    assert torch.autograd.gradgradcheck(value, (temperature,))
-
-
-@pytest.mark.parametrize("number", [-2.0, 0.0, math.nan])
-def test_a_learned_temperature_out_of_range_is_refused(number: float) -> None:
-    with pytest.raises(ValueError, match="temperature must be above 0"):
-        KL.function(*LOGITS.rows(), True, temperature=torch.tensor(number, requires_grad=True))

@@ -3,11 +3,11 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import pytest
 import torch
 from torch import Tensor
 from torch.func import functional_call, grad, hessian, jacfwd, jacrev, jvp, vjp, vmap
 
+from tests.support.cases import each
 from tests.support.divergences import KL, Divergence, every_divergence
 from tests.support.textbook import (
     CASES,
@@ -24,7 +24,6 @@ from tests.support.textbook import (
     normal,
 )
 
-pytestmark = pytest.mark.usefixtures("one_thread")
 V, W = normal(3, 4, seed=3)  # directions
 REDUCTIONS = ("none", "mean", "sum", "batchmean")
 
@@ -60,7 +59,7 @@ def test_vmap_may_be_nested_and_move_its_output(divergence: Divergence, case: Ca
 
 
 @every_divergence
-@pytest.mark.parametrize("reduction", REDUCTIONS)
+@each("reduction", REDUCTIONS)
 def test_vmap_over_weights_has_the_bits_of_a_loop(divergence: Divergence, reduction: str) -> None:
     case = Case(True, {"reduction": reduction})
 
@@ -115,7 +114,7 @@ DERIVATIVES: dict[str, Transform] = {
 
 
 @every_divergence
-@pytest.mark.parametrize("name", ["logits", "probabilities", "weighted mean at a temperature"])
+@each("name", ["logits", "probabilities", "weighted mean at a temperature"])
 def test_derivatives_are_those_of_the_textbook(divergence: Divergence, name: str) -> None:
     case = CASES[name]
     for transform, apply in DERIVATIVES.items():
@@ -141,7 +140,7 @@ def test_hessians_are_those_of_the_textbook(divergence: Divergence, case: Case) 
 
 
 @every_divergence
-@pytest.mark.parametrize("reduction", REDUCTIONS)
+@each("reduction", REDUCTIONS)
 def test_weights_have_the_derivatives_of_the_textbook(divergence: Divergence, reduction: str) -> None:
     case = Case(True, {"reduction": reduction})
     inputs = (*case.rows(), WEIGHTS + 0.25)
@@ -183,7 +182,7 @@ def test_the_gradients_of_each_sample_are_those_of_a_loop(divergence: Divergence
 
 
 @every_divergence
-@pytest.mark.parametrize("reduction", REDUCTIONS)
+@each("reduction", REDUCTIONS)
 def test_the_gradients_of_each_sample_with_weights_of_its_own_are_those_of_a_loop(
     divergence: Divergence, reduction: str
 ) -> None:

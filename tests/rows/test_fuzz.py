@@ -23,7 +23,6 @@ from torchdivergence import DivergenceCollection
 
 pytestmark = [
     pytest.mark.fuzz,
-    pytest.mark.usefixtures("one_thread"),
     pytest.mark.filterwarnings("ignore:p (and q have a single class|was passed as prob):UserWarning"),  # as generated
 ]
 

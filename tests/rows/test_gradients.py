@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from tests.support.cases import each
 from tests.support.divergences import DIVERGENCES, ENTROPY, KL, Divergence, every_divergence, renyi
 from tests.support.helpers import Reduction
 from tests.support.textbook import textbook_rows
@@ -29,7 +30,7 @@ def random(*shape: int, seed: int = 0) -> tuple[Tensor, Tensor]:
 
 
 SCALES = {"logits": (True, True), "probabilities": (False, False), "p only": (False, True), "q only": (True, False)}
-scales = pytest.mark.parametrize("log_prob", SCALES.values(), ids=SCALES.keys())
+scales = each("log_prob", SCALES.values())
 
 
 def on_scale(rows: tuple[Tensor, Tensor], log_prob: tuple[bool, bool]) -> tuple[Tensor, Tensor]:
@@ -63,7 +64,7 @@ def test_gradients_respect_temperature_dim_and_weights(divergence: Divergence, s
 
 @every_divergence
 @scales
-@pytest.mark.parametrize("noise", [0.03, 1.0])
+@each("noise", [0.03, 1.0])
 def test_gradients_agree_with_autograd_through_the_formula(
     divergence: Divergence, log_prob: tuple[bool, bool], noise: float
 ) -> None:
@@ -115,8 +116,8 @@ ZEROS = {
 
 @every_divergence
 @scales
-@pytest.mark.parametrize("zeros", ZEROS)
-@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+@each("zeros", ZEROS)
+@each("dtype", [torch.float64, torch.float32])
 def test_gradients_at_zeros_are_finite_and_zero_if_the_row_is_infinite(
     divergence: Divergence, log_prob: tuple[bool, bool], zeros: str, dtype: torch.dtype
 ) -> None:
@@ -193,8 +194,8 @@ def renyi_by_logsumexp(p: Tensor, q: Tensor, order: float) -> Tensor:
 
 
 @pytest.mark.parametrize("order", [0.3, 0.5, 2, 3])
-@pytest.mark.parametrize("gap", [10.0, 100.0, 500.0, 1000.0, 3000.0])
-@pytest.mark.parametrize("rows", [([0, -1], [-1, 0]), ([0, -1], [0, -3]), ([0, 0], [0, -1]), ([0, -0.3], [0, -1])])
+@each("gap", [10.0, 100.0, 500.0, 1000.0, 3000.0])
+@each("rows", [([0, -1], [-1, 0]), ([0, -1], [0, -3]), ([0, 0], [0, -1]), ([0, -0.3], [0, -1])])
 def test_gradients_of_renyi_divergence_of_almost_disjoint_rows_are_accurate(
     order: float, gap: float, rows: tuple[list[float], list[float]]
 ) -> None:
@@ -205,8 +206,8 @@ def test_gradients_of_renyi_divergence_of_almost_disjoint_rows_are_accurate(
 
 
 @every_divergence
-@pytest.mark.parametrize("gap", [100.0, 700.0, 1000.0, 3000.0])
-@pytest.mark.parametrize("rows", [([0, -1], [-1, 0]), ([0, -1], [0, -3]), ([0, 0], [0, -1]), ([0, -0.3], [0, -1])])
+@each("gap", [100.0, 700.0, 1000.0, 3000.0])
+@each("rows", [([0, -1], [-1, 0]), ([0, -1], [0, -3]), ([0, 0], [0, -1]), ([0, -0.3], [0, -1])])
 def test_gradients_of_logits_with_large_gaps_are_finite(
     divergence: Divergence, gap: float, rows: tuple[list[float], list[float]]
 ) -> None:

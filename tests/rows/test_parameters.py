@@ -8,6 +8,7 @@ import torch
 from mpmath import mp, mpf
 
 from tests.support.backends import BACKENDS, use_backend
+from tests.support.cases import each
 from tests.support.definitions import distribution, near, relative_error
 from tests.support.divergences import Divergence, alpha, jensen_shannon, renyi
 from tests.support.tolerances import FLOOR, RELATIVE_ERROR, ROUNDING, stated_error
@@ -41,7 +42,7 @@ def truth_of(divergence: Divergence, row: int, dtype: torch.dtype) -> mpf:
         return max(divergence.truth_of(distribution(p, True), distribution(q, True)), mpf(0))
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+@each("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("divergence", EXTREME, ids=str)
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_any_parameter_gives_the_value_of_the_definition(

@@ -12,6 +12,7 @@ from torch import Tensor
 from tests.support.backends import specs
 from tests.support.bulk_definitions import NormalizedPair, truth
 from tests.support.definitions import near
+from tests.support.devices import DEVICES, needs_gpu
 from tests.support.divergences import DIVERGENCES, Divergence
 from tests.support.helpers import assert_same_bits
 from tests.support.strategies import FINFO_MIN
@@ -24,7 +25,7 @@ gpu_arithmetic = pytest.importorskip("tests.support.gpu_arithmetic")
 # The interpreter of Triton before 3.6
 pytestmark = pytest.mark.filterwarnings("ignore:Conversion of an array with ndim > 0 to a scalar:DeprecationWarning")
 
-DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
+DEVICE = DEVICES[-1]
 SHORT, LONG = 41, 1100
 """Numbers of classes for each of the kernels; the second one makes two tiles."""
 LOGITS = (True, True)
@@ -229,21 +230,16 @@ def test_no_rows_have_no_values() -> None:
     assert triton.term_sums(torch.rand(0, 3), torch.rand(0, 3), LOGITS, 1.0, TERMS[:2]).shape == (2, 0)
 
 
-@pytest.mark.skipif(DEVICE == "cpu", reason="needs a GPU")
-@pytest.mark.parametrize("weighted", [False, True])
-def test_an_update_does_not_synchronise_with_the_device(weighted: bool) -> None:
+@needs_gpu
+def test_an_update_does_not_synchronise_with_the_device() -> None:
     p, q = torch.randn(2, 64, 5000, device=DEVICE).unbind()
-    weights = torch.rand(64, device=DEVICE) if weighted else None
-    metric = KLDivergence(log_prob=True).to(DEVICE)
-    metric.update(p, q, weights)  # compiling and loading may synchronise
-    torch.cuda.set_sync_debug_mode("error")
-    try:
-        metric.update(p, q, weights)
-    finally:
-        torch.cuda.set_sync_debug_mode("default")
-    torch.testing.assert_close(
-        metric.compute().cpu(),
-        KLDivergence(True)(p.cpu(), q.cpu(), None if weights is None else weights.cpu()),
-        rtol=RELATIVE_ERROR,
-        atol=0,
-    )
+    for weights in (None, torch.rand(64, device=DEVICE)):
+        metric = KLDivergence(log_prob=True).to(DEVICE)
+        metric.update(p, q, weights)  # compiling and loading may synchronise
+        torch.cuda.set_sync_debug_mode("error")
+        try:
+            metric.update(p, q, weights)
+        finally:
+            torch.cuda.set_sync_debug_mode("default")
+        on_the_cpu = KLDivergence(True)(p.cpu(), q.cpu(), None if weights is None else weights.cpu())
+        torch.testing.assert_close(metric.compute().cpu(), on_the_cpu, rtol=RELATIVE_ERROR, atol=0)

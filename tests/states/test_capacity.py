@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torchmetrics import Metric
 
+from tests.support.cases import each
 from tests.support.definitions import near
 from torchdivergence import KLDivergence, TotalVariationDistance
 from torchdivergence.functional import kl_divergence
@@ -63,7 +64,7 @@ def test_the_mean_of_many_rows_does_not_drift(times: int) -> None:
     assert doubled(metric, times).compute().item() == float(exact * 2**times) / (1000 * 2**times)
 
 
-@pytest.mark.parametrize("times", range(CAPACITY + 1))
+@each("times", range(CAPACITY + 1))
 @pytest.mark.parametrize("value", WORST, ids=float.hex)
 def test_every_doubling_doubles_the_exact_sum(value: float, times: int) -> None:
     total = doubled(with_rows([value], TotalVariationDistance(reduction="sum")), times)

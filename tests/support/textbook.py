@@ -3,10 +3,10 @@
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
-import pytest
 import torch
 from torch import Tensor
 
+from tests.support.cases import each
 from tests.support.divergences import Divergence, LogProb
 
 Function = Callable[..., Tensor]
@@ -129,6 +129,9 @@ def normal(*shape: int, seed: int) -> tuple[Tensor, Tensor]:
 
 
 WEIGHTS = torch.tensor([0.5, 0.0, 2.0], dtype=torch.float64)
+SIDES = {"p": (True, False), "q": (False, True), "both": (True, True)}
+V, W = normal(3, 4, seed=3)
+"""Directions."""
 LOGITS, PROBABILITIES = Case(True), Case(False)
 SCALES = {"logits": LOGITS, "probabilities": PROBABILITIES}
 CASES = {
@@ -138,8 +141,8 @@ CASES = {
     "weighted sum": Case(False, {"reduction": "sum", "weights": WEIGHTS}),
 }
 
-every_scale = pytest.mark.parametrize("case", SCALES.values(), ids=SCALES.keys())
-every_case = pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
+every_scale = each("case", SCALES.values())
+every_case = each("case", CASES.values())
 
 
 def leaves(*tensors: Tensor) -> list[Tensor]:
@@ -162,3 +165,10 @@ def assert_close(found: Any, expected: Any, tolerance: float = 1e-9, message: st
 def assert_equal(found: Any, expected: Any, message: str = "") -> None:
     """Tensors, or sequences or mappings of them, with the same bits."""
     assert_close(found, expected, 0, message)
+
+
+def hessian_product(function: Function, p: Tensor, q: Tensor, v: Tensor = V, w: Tensor = W) -> tuple[Tensor, ...]:
+    """The Hessian of the sum times (v, w)."""
+    p, q = leaves(p, q)
+    grads = gradients(function(p, q), (p, q), create_graph=True)
+    return gradients((grads[0] * v).sum() + (grads[1] * w).sum(), (p, q))
