@@ -13,7 +13,7 @@ from tests.support.backends import specs
 from tests.support.bulk_definitions import NormalizedPair, truth
 from tests.support.definitions import near
 from tests.support.devices import DEVICES, needs_gpu
-from tests.support.divergences import DIVERGENCES, Divergence
+from tests.support.divergences import CHI_SQUARED, DIVERGENCES, EXPECTED_ACCEPTANCE, Divergence, alpha, renyi
 from tests.support.helpers import assert_same_bits
 from tests.support.strategies import FINFO_MIN
 from tests.support.tolerances import RELATIVE_ERROR, ROUNDING, stated_error
@@ -30,7 +30,9 @@ SHORT, LONG = 41, 1100
 """Numbers of classes for each of the kernels; the second one makes two tiles."""
 LOGITS = (True, True)
 TERMS = tuple(dict.fromkeys(term for x in DIVERGENCES for term in x.numerics.terms))
-COVERED = [x for x in DIVERGENCES if all(term.name in triton.TERMS for term in x.numerics.terms)]
+POWERS = [x for x in DIVERGENCES if any(term.name in ("chi_squared", "alpha") for term in x.numerics.terms)]
+COVERED = [x for x in DIVERGENCES if x not in POWERS]
+TOPS = tuple(term for key in specs.TOP_CLASSES for term in specs.by_key(key).terms)
 
 
 @pytest.fixture(autouse=True)
@@ -100,6 +102,48 @@ def test_rows_of_many_classes_are_accurate(classes: int, spread: float) -> None:
     assert_accurate(*rows(1, classes, spread))
 
 
+@pytest.mark.parametrize(
+    ("classes", "divergences"),
+    [(3, [*POWERS, alpha(-2.0), alpha(0.02)]), (SHORT, POWERS), (LONG, [alpha(-0.5), renyi(0.3), renyi(3.0)])],
+)
+def test_powers_are_accurate(classes: int, divergences: list[Divergence]) -> None:
+    p, q = rows(20 if classes == 3 else 1, classes, 5.0)
+    assert_accurate(p, q, divergences=divergences)
+    if classes < LONG:
+        assert_accurate(p, q, LOGITS, 0.7, divergences)
+
+
+@pytest.mark.parametrize("log_prob", [(False, False), (False, True), (True, False)])
+def test_powers_of_probabilities_are_accurate(log_prob: tuple[bool, bool]) -> None:
+    p, q = (x if is_log else x.softmax(-1) for x, is_log in zip(rows(5, SHORT, 2.0), log_prob, strict=True))
+    assert_accurate(p, q, log_prob, divergences=[CHI_SQUARED, renyi(0.3)])
+
+
+@pytest.mark.parametrize("order", [-2.1, 3.1, 1e-7, 1 - 1e-7])
+def test_other_orders_are_left_to_the_reference(order: float) -> None:
+    p = torch.rand(2, 3, device=DEVICE)
+    [inside], [outside] = (x.numerics.terms for x in (alpha(2.9), alpha(order)))
+    assert triton.supports(p, p, LOGITS, 1.0, inside) == p.is_cuda
+    assert not triton.supports(p, p, LOGITS, 1.0, outside)
+
+
+@pytest.mark.parametrize(("classes", "dtype"), [(SHORT, torch.float32), (SHORT, torch.float16), (LONG, torch.bfloat16)])
+def test_the_top_class_is_the_first_one_of_equal_ones(classes: int, dtype: torch.dtype) -> None:
+    generator = torch.Generator().manual_seed(classes)
+    p, q = torch.randint(1, 4, (2, 3, classes), generator=generator).to(dtype).unbind()  # many ties
+    p[1, -1], q[1, :-1], q[2, 1] = 9, -inf, nan
+    for x, y, log_prob in ((p, q, LOGITS), (p / 4, q.clamp(min=0) / 4, (False, False))):
+        found = triton.term_sums(x.to(DEVICE), y.to(DEVICE), log_prob, 1.0, TOPS).cpu()
+        expected = torch.stack([x.argmax(-1), y.argmax(-1)]).double()
+        expected[:, 2] = nan
+        assert_same_bits(found, expected)
+
+
+def test_probabilities_of_equal_logarithms_in_float32_have_a_top_class() -> None:
+    x = torch.tensor([[1e-30, 1e-30]]).nextafter(torch.tensor([[0.0, 1.0]]))
+    assert triton.term_sums(x.to(DEVICE), x.to(DEVICE), (False, False), 1.0, TOPS).tolist() == [[1.0], [1.0]]
+
+
 def test_a_row_whose_first_classes_are_not_like_the_others_is_accurate() -> None:
     p, q = near((1, LONG), 1.0, 0.5)
     q += 0.3
@@ -155,6 +199,7 @@ EDGES = {
     "disjoint": ([0.0, -inf], [-inf, 0.0]),
     "masked where q underflows": ([0.0, -1000.0], [0.0, -inf]),
     "a gap": ([0.0, -1000.0], [-1000.0, 0.0]),
+    "a gap whose powers are beyond float64": ([0.0, -1e4], [-1e4, 0.0]),
     "a finite mask in p": ([0.0, FINFO_MIN], [0.0, 0.0]),
     "a finite mask in q": ([0.0, 0.0], [0.0, FINFO_MIN]),
     "a finite mask in both": ([0.0, FINFO_MIN], [1.0, FINFO_MIN]),
@@ -169,12 +214,22 @@ EDGES = {
 }
 
 
+def special_rows(apart: int, step: int) -> tuple[Tensor, Tensor]:
+    """Some of the cases, with as many classes without mass before the last class."""
+    sides = zip(*list(EDGES.values())[::step], strict=True)
+    p, q = (torch.tensor([[*row[:-1], *[-inf] * (apart + 3 - len(row)), row[-1]] for row in side]) for side in sides)
+    return p, q
+
+
 @pytest.mark.parametrize("apart", [0, LONG])
 def test_special_rows_within_a_tile_and_across_tiles_have_the_value_of_the_definition(apart: int) -> None:
-    cases = list(EDGES.values())[:: 4 if apart else 1]  # long rows take long to interpret
-    sides = zip(*cases, strict=True)
-    p, q = (torch.tensor([[*row[:-1], *[-inf] * (apart + 3 - len(row)), row[-1]] for row in side]) for side in sides)
-    assert_accurate(p, q)
+    assert_accurate(*special_rows(apart, 4 if apart else 1))  # long rows take long to interpret
+
+
+@pytest.mark.parametrize("apart", [0, LONG])
+def test_powers_of_special_rows_have_the_value_of_the_definition(apart: int) -> None:
+    p, q = special_rows(apart, 8 if apart else 1)
+    assert_accurate(p, q, divergences=[renyi(0.3), renyi(3.0)] if apart else POWERS)
 
 
 @pytest.mark.parametrize("classes", [SHORT, LONG])
@@ -188,14 +243,16 @@ def test_invalid_probabilities_are_nan_and_zeros_are_masks(classes: int) -> None
 @pytest.mark.parametrize("classes", [SHORT, LONG])
 def test_equal_rows_have_exactly_zero(classes: int) -> None:
     p = torch.randn(1, classes, generator=torch.Generator().manual_seed(0)) * 30
-    for divergence, values in by_kernel(p, p).items():
+    for divergence, values in by_kernel(p, p, divergences=[*COVERED, alpha(0.3), renyi(3.0)]).items():
         assert not divergence.zero_iff_equal or not values.any(), divergence
+        assert divergence != EXPECTED_ACCEPTANCE or values == 1
 
 
 @pytest.mark.parametrize("classes", [SHORT, LONG])
 def test_a_row_has_the_same_bits_in_any_batch_and_layout(classes: int) -> None:
     p, q = (x[-1:] for x in rows(1, classes, 5.0))
-    expected = by_kernel(p, q)
+    divergences = [*COVERED, renyi(3.0)]
+    expected = by_kernel(p, q, divergences=divergences)
     layouts = {
         "unaligned": [torch.cat([x.new_zeros(1), x.flatten()])[1:].view_as(x) for x in (p, q)],
         "classes first": [x.T.contiguous().T for x in (p, q)],
@@ -204,15 +261,15 @@ def test_a_row_has_the_same_bits_in_any_batch_and_layout(classes: int) -> None:
     if classes == SHORT:
         layouts["five dimensions"] = [x.expand(2, 3, 2, 4, classes).transpose(0, 3) for x in (p, q)]
     for a, b in layouts.values():
-        for divergence, values in by_kernel(a, b).items():
+        for divergence, values in by_kernel(a, b, divergences=divergences).items():
             assert_same_bits(values.flatten()[-1], expected[divergence][0])
 
 
 @pytest.mark.parametrize("classes", [SHORT, LONG])
 def test_a_value_has_the_same_bits_whatever_else_is_computed(classes: int) -> None:
     p, q = rows(1, classes, 5.0)
-    together = by_kernel(p, q)
-    for divergence in COVERED if classes == SHORT else COVERED[:2]:
+    together = by_kernel(p, q, divergences=[*COVERED, CHI_SQUARED, renyi(3.0)])
+    for divergence in together if classes == SHORT else [COVERED[0], renyi(3.0)]:
         assert_same_bits(by_kernel(p, q, divergences=[divergence])[divergence], together[divergence])
 
 

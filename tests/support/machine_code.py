@@ -65,7 +65,7 @@ def _compile(case: Case, architecture: int) -> Any:
 
     kernel = getattr(backend, case.kernel)
     terms = backend.TERMS if case.all_terms else ("kl",)
-    constants = {name.upper(): terms.index(name) if name in terms else -1 for name in backend.TERMS}
+    constants = backend.slots({name: place for place, name in enumerate(terms)})
     unit = 8 if case.dtype == "bf16" else 4
     sizes, options = backend.program(case.classes)
     constants |= {"LOG_P": True, "LOG_Q": True, "SCALED": False, "UNIT_P": unit, "UNIT_Q": unit} | sizes

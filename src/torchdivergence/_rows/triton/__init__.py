@@ -1,6 +1,8 @@
 """The Triton backend: rows on a GPU, in float32 with the digits of small differences kept."""
 
 import math
+from collections.abc import Iterator
+from itertools import zip_longest
 
 import torch
 import triton
@@ -19,9 +21,15 @@ PROGRAM = 1024
 _NARROW = (torch.float16, torch.bfloat16, torch.float32)
 _TEMPERATURES = 1e-4, 1e4
 _BETAS = 1e-6, 1 - 1e-6
+_ALPHAS = -2.0, 3.0
+_NEAREST = 1e-6
+"""The least distance of alpha from 0 and from 1."""
+FIRST_TERMS = ("kl", "log_mass_p", "log_mass_q", "top_p", "top_q")
+"""Terms that need one reading of a row."""
 TERMS = (
-    *("kl", "log_mass_p", "log_mass_q", "reverse_kl", "jeffreys", "jensen_shannon", "total_variation"),
-    *("squared_hellinger", "small_entropy", "small_share"),
+    *FIRST_TERMS,
+    *("reverse_kl", "jeffreys", "jensen_shannon", "total_variation", "squared_hellinger"),
+    *("small_entropy", "small_share", "overlap", "mass_of_p", "chi_squared", "alpha", "log_powers"),
 )
 
 
@@ -33,8 +41,22 @@ def supports(p: Tensor, q: Tensor, log_prob: tuple[bool, bool], temperature: flo
         and q.dtype in _NARROW
         and _TEMPERATURES[0] <= temperature <= _TEMPERATURES[1]
         and term.name in TERMS
-        and (term.name != "jensen_shannon" or _BETAS[0] <= term.parameter <= _BETAS[1])
+        and _supports_parameter(term)
     )
+
+
+def _supports_parameter(term: Term) -> bool:
+    kind, x = _parameter(term)
+    if kind == "alpha":
+        return _ALPHAS[0] <= x <= _ALPHAS[1] and min(abs(x), abs(x - 1)) >= _NEAREST
+    return kind != "beta" or _BETAS[0] <= x <= _BETAS[1]
+
+
+def _parameter(term: Term) -> tuple[str, float]:
+    """The parameter of a kernel that a term needs, and its value."""
+    if term.name in ("chi_squared", "alpha", "log_powers"):
+        return "alpha", term.parameter or 2.0
+    return ("beta", term.parameter) if term.name == "jensen_shannon" else ("", 0.0)
 
 
 def term_sums(p: Tensor, q: Tensor, log_prob: tuple[bool, bool], temperature: float, terms: tuple[Term, ...]) -> Tensor:
@@ -56,14 +78,16 @@ def _fill(
         return
     rows, classes = math.prod(p.shape[:-1]), p.shape[-1]
     rate, log2_rate = 1 / temperature, math.log2(math.e) / temperature
-    for slots, beta in _requests(terms):
-        settings = rate, rate - _float32(rate), log2_rate, beta, 1 - beta, *mixture_polynomial(beta)
-        inputs = p, q, values, rows, *layout.arguments, classes, *map(_float32, settings), *log_prob, temperature != 1
+    for places, alpha, beta in _requests(terms):
+        floats = rate, rate - _float32(rate), log2_rate, alpha, alpha - _float32(alpha), beta, 1 - beta
+        settings = map(_float32, (*floats, *mixture_polynomial(beta)))
+        inputs = p, q, values, rows, *layout.arguments, classes, *settings, *log_prob, temperature != 1
         sizes, options = program(classes)
+        constants = *sizes.values(), *slots(places).values()
         if "R" in sizes:
-            short_rows[(triton.cdiv(rows, sizes["R"]),)](*inputs, *sizes.values(), *slots, **options)
+            short_rows[(triton.cdiv(rows, sizes["R"]),)](*inputs, *constants, **options)
         else:
-            long_rows[(rows,)](*inputs, *layout.units, *sizes.values(), *slots, **options)
+            long_rows[(rows,)](*inputs, *layout.units, *constants, **options)
 
 
 def program(classes: int) -> tuple[dict[str, int], dict[str, int | bool]]:
@@ -73,18 +97,25 @@ def program(classes: int) -> tuple[dict[str, int], dict[str, int | bool]]:
         return {"R": PROGRAM // size, "N": size}, {"num_warps": PROGRAM // 256, "enable_fp_fusion": False}
     lanes = 128 if classes <= 8192 else 256
     # with fewer registers a thread, ptxas keeps some numbers of the inner loop in memory
-    return {"T": lanes}, {"num_warps": lanes // 32, "enable_fp_fusion": False, "maxnreg": 160}
+    return {"T": lanes}, {"num_warps": lanes // 32, "enable_fp_fusion": False, "maxnreg": 200}
 
 
-def _requests(terms: tuple[Term, ...]) -> list[tuple[list[int], float]]:
-    """For each launch of a kernel: the places of its terms among all, -1 without; and the parameter."""
-    places = {(term.name, term.parameter): place for place, term in enumerate(terms)}
-    betas = [term.parameter for term in terms if term.name == "jensen_shannon"] or [0.5]
-    requests = []
-    for first, beta in enumerate(betas):
-        names = [(name, beta if name == "jensen_shannon" else 0.0) for name in TERMS]
-        requests.append(([places.get(x, -1) if not first or x[1] else -1 for x in names], beta))
-    return requests
+def slots(places: dict[str, int]) -> dict[str, int | bool]:
+    """What is compiled into a kernel for the terms with these places: AGAIN if some need a second reading."""
+    again = any(name not in FIRST_TERMS for name in places)
+    return {"AGAIN": again} | {name.upper(): places.get(name, -1) for name in TERMS}
+
+
+def _requests(terms: tuple[Term, ...]) -> Iterator[tuple[dict[str, int], float, float]]:
+    """For each launch of a kernel: the places of its terms among all, alpha and beta."""
+    parameters = [_parameter(term) for term in terms]
+    alphas, betas = ([x for kind, x in dict.fromkeys(parameters) if kind == name] for name in ("alpha", "beta"))
+    for launch, (alpha, beta) in enumerate(zip_longest(alphas or [2.0], betas or [0.5])):
+        served = {("alpha", alpha), ("beta", beta), ("", float(launch))}
+        places = {
+            term.name: place for place, (term, x) in enumerate(zip(terms, parameters, strict=True)) if x in served
+        }
+        yield places, alpha or 2.0, beta or 0.5
 
 
 def _float32(x: float) -> float:

@@ -22,6 +22,13 @@ def widen(x):
 
 
 @triton.jit
+def two_floats(x):
+    """A number in float64 as the sum of two in float32."""
+    high = x.to(tl.float32)
+    return high, (x - high.to(tl.float64)).to(tl.float32)
+
+
+@triton.jit
 def two_sum(x, y):
     """The rounded sum, and its rounding error (Knuth)."""
     s = x + y

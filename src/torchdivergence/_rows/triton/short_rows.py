@@ -7,7 +7,7 @@ accurate enough for the Kullback-Leibler divergence, and that gives a third one,
 import triton
 import triton.language as tl
 
-from torchdivergence._rows.triton.normalizers import probability_base, share_factor, store_term, whole_base
+from torchdivergence._rows.triton.normalizers import probability_base, share_factor, whole_base
 from torchdivergence._rows.triton.numbers import INF, LN2, LOG2E, log, log1p, log_excess, two_sum, widen
 from torchdivergence._rows.triton.pairs import (
     FAR,
@@ -18,6 +18,17 @@ from torchdivergence._rows.triton.pairs import (
     larger_weight,
     ratio_functions,
 )
+from torchdivergence._rows.triton.powers import (
+    alpha_summand,
+    least_unit,
+    log_power,
+    power_factors,
+    steps,
+    summand_unit,
+    unscaled_power,
+    whole_unit,
+)
+from torchdivergence._rows.triton.results import store_first_terms, store_other_terms, store_powers
 from torchdivergence._rows.triton.summands import summands
 from torchdivergence._rows.triton.weights import SHAPES, load, log_weight, row_offset
 
@@ -32,6 +43,11 @@ def _top(x):
     invalid = tl.abs(top) == INF
     low = tl.where((tl.abs(top) > FAR) & (invalid == 0), top, 0.0)
     return tl.where(invalid, 0.0, top - low), low, invalid
+
+
+@triton.jit
+def _first_top(x, index, N: tl.constexpr):
+    return tl.min(tl.where(x == tl.max(x, 1)[:, None], index, N), 1)
 
 
 @triton.jit
@@ -62,21 +78,30 @@ def _compare(
 def short_rows(
     p, q, values, rows, size_1, size_2, p_stride_0, p_stride_1, p_stride_2, q_stride_0, q_stride_1, q_stride_2,
     p_stride, q_stride, classes, rate, rate_low, log2_rate,
-    beta, rest_beta, c0, c1, c2, c3, c4, c5, c6, c7, c8,
+    alpha, alpha_low, beta, rest_beta, c0, c1, c2, c3, c4, c5, c6, c7, c8,
     LOG_P: tl.constexpr, LOG_Q: tl.constexpr, SCALED: tl.constexpr, R: tl.constexpr, N: tl.constexpr,
-    KL: tl.constexpr, LOG_MASS_P: tl.constexpr, LOG_MASS_Q: tl.constexpr, REVERSE_KL: tl.constexpr,
-    JEFFREYS: tl.constexpr, JENSEN_SHANNON: tl.constexpr, TOTAL_VARIATION: tl.constexpr,
-    SQUARED_HELLINGER: tl.constexpr, SMALL_ENTROPY: tl.constexpr, SMALL_SHARE: tl.constexpr,
+    AGAIN: tl.constexpr,
+    KL: tl.constexpr, LOG_MASS_P: tl.constexpr, LOG_MASS_Q: tl.constexpr, TOP_P: tl.constexpr, TOP_Q: tl.constexpr,
+    REVERSE_KL: tl.constexpr, JEFFREYS: tl.constexpr, JENSEN_SHANNON: tl.constexpr, TOTAL_VARIATION: tl.constexpr,
+    SQUARED_HELLINGER: tl.constexpr, SMALL_ENTROPY: tl.constexpr, SMALL_SHARE: tl.constexpr, OVERLAP: tl.constexpr,
+    MASS_OF_P: tl.constexpr, CHI_SQUARED: tl.constexpr, ALPHA: tl.constexpr, LOG_POWERS: tl.constexpr,
 ):  # fmt: skip
     row = tl.program_id(0) * R + tl.arange(0, R)
     index = tl.arange(0, N)[None, :]
     p += row_offset(row, size_1, size_2, p_stride_0, p_stride_1, p_stride_2, 1)[:, None] + index.to(tl.int64) * p_stride
     q += row_offset(row, size_1, size_2, q_stride_0, q_stride_1, q_stride_2, 1)[:, None] + index.to(tl.int64) * q_stride
     inside = tl.where((row < rows)[:, None], index, classes)
-    a, a_low = log_weight(load(p, inside, classes, LOG_P, True), LOG_P)
-    b, b_low = log_weight(load(q, inside, classes, LOG_Q, True), LOG_Q)
+    x_p, x_q = load(p, inside, classes, LOG_P, True), load(q, inside, classes, LOG_Q, True)
+    first_p, first_q = row, row
+    if TOP_P >= 0:
+        first_p = _first_top(x_p, index, N)
+    if TOP_Q >= 0:
+        first_q = _first_top(x_q, index, N)
+    a, a_low = log_weight(x_p, LOG_P)
+    b, b_low = log_weight(x_q, LOG_Q)
     p_alone = tl.max(((a > -INF) & (b == -INF)).to(tl.int32), 1) > 0
     q_alone = tl.max(((b > -INF) & (a == -INF)).to(tl.int32), 1) > 0
+    both = tl.max(((a > -INF) & (b > -INF)).to(tl.int32), 1) > 0
     top_a, low_a, invalid_a = _top(a)
     top_b, low_b, invalid_b = _top(b)
     invalid = invalid_a | invalid_b
@@ -99,14 +124,9 @@ def short_rows(
     unit = 1 / widen(log2_rate)
     log_a = ((base_a + _UNIT).to(tl.float64) + (widen(log_mass) + log_mass_low) * LOG2E) * unit
     log_b = log_a - shift.to(tl.float64) - shift_low.to(tl.float64)
-    wide_rate = widen(rate) + rate_low
-    store_term(values, KL, rows, row, tl.where(p_alone, INF, kl), invalid)
-    store_term(values, LOG_MASS_P, rows, row, (log_a + low_a.to(tl.float64)) * wide_rate, invalid)
-    store_term(values, LOG_MASS_Q, rows, row, (log_b + low_b.to(tl.float64)) * wide_rate, invalid)
-    ENTROPY: tl.constexpr = (SMALL_ENTROPY >= 0) | (SMALL_SHARE >= 0)
-    AGAIN: tl.constexpr = (
-        (REVERSE_KL >= 0) | (JEFFREYS >= 0) | (JENSEN_SHANNON >= 0) | (TOTAL_VARIATION >= 0)
-        | (SQUARED_HELLINGER >= 0) | ENTROPY
+    store_first_terms(
+        values, rows, row, invalid, p_alone, kl, log_a, log_b, low_a, low_b, rate, rate_low, first_p, first_q,
+        KL, LOG_MASS_P, LOG_MASS_Q, TOP_P, TOP_Q,
     )  # fmt: skip
     if AGAIN:
         base_a, factor_a = probability_base(log_a, widen(log2_rate))
@@ -115,18 +135,45 @@ def short_rows(
             a, a_low, b, b_low, shift, shift_low, base_a, base_b, factor_a[:, None], factor_b, rate, log2_rate,
             LOG_P, LOG_Q, SCALED,
         )  # fmt: skip
+        EXCESS: tl.constexpr = (CHI_SQUARED >= 0) | (ALPHA >= 0)
+        if EXCESS or LOG_POWERS >= 0:
+            of_b, of_b_low, of_ratio, of_ratio_low, log_mass, log_mass_low = power_factors(
+                alpha, alpha_low, rate, rate_low, log_b
+            )
+            z, z_low = log_power(
+                a, a_low, b, b_low, shift[:, None], shift_low[:, None], of_b, of_b_low, of_ratio, of_ratio_low,
+                log_mass[:, None], log_mass_low[:, None], LOG_P, LOG_Q,
+            )  # fmt: skip
+            down, up = steps(alpha, alpha_low)
+            top = tl.max(tl.where(z == z, z, 0.0), 1)  # NaN in rows beyond the batch
+            unit = whole_unit(tl.maximum(top, least_unit(alpha)))
+            power = unscaled_power((z - unit[:, None]) + z_low)
+            scaled = large * unscaled_power(-summand_unit(alpha, unit))[:, None]
+            excess = alpha_summand(delta, tl.abs(delta), power, scaled, alpha, down, up)
+            store_powers(
+                values, rows, row, invalid, p_alone, q_alone, both, tl.sum(excess, 1), tl.sum(power, 1), unit,
+                alpha, alpha_low, CHI_SQUARED, ALPHA, LOG_POWERS,
+            )  # fmt: skip
+        ENTROPY: tl.constexpr = (SMALL_ENTROPY >= 0) | (SMALL_SHARE >= 0)
+        ACCEPTANCE: tl.constexpr = (OVERLAP >= 0) | (MASS_OF_P >= 0)
+        small = large
+        if ACCEPTANCE:
+            small = larger_weight(
+                delta <= 0, a, a_low, b, b_low, base_a[:, None], base_b[:, None], factor_a[:, None], factor_b[:, None],
+                log2_rate, LOG_P, LOG_Q,
+            )  # fmt: skip
         log2_p = exponent(a, a_low, base_a[:, None], log2_rate, LOG_P)
         log_factor = (tl.log2(factor_a) * LN2)[:, None]
-        reverse, jeffreys, shannon, more_p, more_q, hellinger, light, share = summands(
-            delta, tl.abs(delta), ratio, gap, above, below, large, log2_p, log_factor,
+        reverse, jeffreys, shannon, more_p, more_q, hellinger, light, share, overlap, mass = summands(
+            delta, tl.abs(delta), ratio, gap, above, below, large, small, log2_p, log_factor,
             beta, rest_beta, c0, c1, c2, c3, c4, c5, c6, c7, c8,
-            REVERSE_KL >= 0, JEFFREYS >= 0, JENSEN_SHANNON >= 0, TOTAL_VARIATION >= 0, SQUARED_HELLINGER >= 0, ENTROPY,
+            REVERSE_KL >= 0, JEFFREYS >= 0, JENSEN_SHANNON >= 0, TOTAL_VARIATION >= 0, SQUARED_HELLINGER >= 0,
+            ENTROPY, ACCEPTANCE,
         )  # fmt: skip
-        store_term(values, REVERSE_KL, rows, row, tl.where(q_alone, INF, tl.sum(reverse, 1)), invalid)
-        store_term(values, JEFFREYS, rows, row, tl.where(p_alone | q_alone, INF, tl.sum(jeffreys, 1)), invalid)
-        store_term(values, JENSEN_SHANNON, rows, row, tl.sum(shannon, 1), invalid)
-        variation = tl.maximum(tl.sum(more_p, 1), tl.sum(more_q, 1))
-        store_term(values, TOTAL_VARIATION, rows, row, variation, invalid)
-        store_term(values, SQUARED_HELLINGER, rows, row, tl.sum(hellinger, 1), invalid)
-        store_term(values, SMALL_ENTROPY, rows, row, tl.sum(light, 1), invalid)
-        store_term(values, SMALL_SHARE, rows, row, tl.sum(share, 1), invalid)
+        store_other_terms(
+            values, rows, row, invalid, p_alone, q_alone, tl.sum(reverse, 1), tl.sum(jeffreys, 1), tl.sum(shannon, 1),
+            tl.sum(more_p, 1), tl.sum(more_q, 1), tl.sum(hellinger, 1), tl.sum(light, 1), tl.sum(share, 1),
+            tl.sum(overlap, 1), tl.sum(mass, 1),
+            REVERSE_KL, JEFFREYS, JENSEN_SHANNON, TOTAL_VARIATION, SQUARED_HELLINGER, SMALL_ENTROPY, SMALL_SHARE,
+            OVERLAP, MASS_OF_P,
+        )  # fmt: skip

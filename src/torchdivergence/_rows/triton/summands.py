@@ -12,18 +12,20 @@ _JS_NEAR = tl.constexpr(1.5)
 
 @triton.jit
 def summands(
-    delta, y, ratio, gap, above, below, large, log2_p, log_factor,
+    delta, y, ratio, gap, above, below, large, small, log2_p, log_factor,
     beta, rest, c0, c1, c2, c3, c4, c5, c6, c7, c8,
     REVERSE_KL: tl.constexpr, JEFFREYS: tl.constexpr, JENSEN_SHANNON: tl.constexpr, TOTAL_VARIATION: tl.constexpr,
-    SQUARED_HELLINGER: tl.constexpr, ENTROPY: tl.constexpr,
+    SQUARED_HELLINGER: tl.constexpr, ENTROPY: tl.constexpr, ACCEPTANCE: tl.constexpr,
 ):  # fmt: skip
     """The summands of those terms that are wanted: of total variation, p - q where p and where q is larger.
+
+    The larger and the smaller one of p and q are ``large`` and ``small``; only the acceptance needs the latter.
 
     The binary logarithm of p is ``log2_p`` plus that of a factor, whose natural logarithm is ``log_factor``. The weight
     of p in the mixture is beta, that of q rest, and c0 to c8 are the coefficients of its polynomial.
     """
     p_is_larger = delta > 0
-    reverse, jeffreys, shannon, more_p, more_q, hellinger, light, share = y, y, y, y, y, y, y, y
+    reverse, jeffreys, shannon, more_p, more_q, hellinger, light, share, mass = y, y, y, y, y, y, y, y, y
     if REVERSE_KL:
         reverse = large * tl.where(p_is_larger, below, above)
     if JEFFREYS:
@@ -41,7 +43,9 @@ def summands(
         p = large * tl.where(p_is_larger, 1.0, ratio)
         share = tl.where(p <= _LIGHT, p, 0.0)
         light = -share * tl.maximum(tl.fma(log2_p, LN2, log_factor), -800.0)
-    return reverse, jeffreys, shannon, more_p, more_q, hellinger, light, share
+    if ACCEPTANCE:  # the same numbers where p and q are equal
+        mass = tl.where(p_is_larger, large, small)
+    return reverse, jeffreys, shannon, more_p, more_q, hellinger, light, share, small, mass
 
 
 @triton.jit

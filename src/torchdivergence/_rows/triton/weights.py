@@ -3,7 +3,7 @@
 import triton
 import triton.language as tl
 
-from torchdivergence._rows.triton.numbers import INF
+from torchdivergence._rows.triton.numbers import INF, two_floats
 
 SHAPES = (
     *("rows", "size_1", "size_2", "p_stride_0", "p_stride_1", "p_stride_2", "q_stride_0", "q_stride_1", "q_stride_2"),
@@ -70,7 +70,5 @@ def log_weight(x, IS_LOG: tl.constexpr):
     if IS_LOG:
         return x, tl.zeros_like(x)
     positive = (x > 0) & (x < INF)
-    wide = tl.log(tl.where(positive, x, 1.0).to(tl.float64))
-    high = wide.to(tl.float32)
-    low = (wide - high.to(tl.float64)).to(tl.float32)
+    high, low = two_floats(tl.log(tl.where(positive, x, 1.0).to(tl.float64)))
     return tl.where(positive, high, tl.where(x == 0, -INF, float("nan"))), low
