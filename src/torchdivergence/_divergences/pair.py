@@ -119,7 +119,11 @@ class DifferentiablePair(NormalizedPair):
 
     def mixture_terms(self, beta: float) -> tuple[Tensor, Tensor]:
         """Beta p log(p / m) and (1 - beta) q log(q / m) for the mixture m = beta p + (1 - beta) q."""
-        log_beta, log_rest = math.log(beta), math.log1p(-beta)
-        log_p_over_m = -torch.logaddexp(torch.full_like(self.delta, log_beta), log_rest - self.delta)
-        log_q_over_m = -torch.logaddexp(torch.full_like(self.delta, log_rest), log_beta + self.delta)
-        return beta * self.p * log_p_over_m, (1 - beta) * self.q * log_q_over_m
+        # not logaddexp, whose bits depend on the number of elements
+        is_larger, rest = self.delta > 0, 1 - beta
+        above, below = self.delta.masked_fill(~is_larger, 0.0), self.delta.masked_fill(is_larger, 0.0)
+        log_of_larger = torch.log1p(rest * torch.expm1(-above))  # log(m / p)
+        log_of_smaller = torch.log1p(beta * torch.expm1(below))  # log(m / q) where it is not
+        log_m_over_p = torch.where(is_larger, log_of_larger, log_of_smaller - below)
+        log_m_over_q = torch.where(is_larger, log_of_larger + above, log_of_smaller)
+        return -beta * self.p * log_m_over_p, -rest * self.q * log_m_over_q
