@@ -13,8 +13,8 @@
 
 enum { CHUNK = 128, MIN_LANES = 8 };
 
-/* A loop that the compiler vectorizes; it needs the variable `lanes`. */
-#define FOR_EACH_LANE for (int i = 0; i < lanes; i++)
+/* A loop that the compiler vectorizes, without code for a remainder; it needs the variable `lanes`. */
+#define FOR_EACH_LANE for (int i = 0; i < (lanes & -MIN_LANES); i++)
 
 /* x log(x) counts as 0 where log(x) is below this: exp of it is 0 in float64. */
 #define MIN_LOG -800.0
@@ -33,13 +33,17 @@ INLINE double sum_lanes(int lanes, double *x) {
     return x[0];
 }
 
+/* The largest lane, by repeated halving. Overwrites x. */
+INLINE double max_lane(int lanes, double *x) {
+    for (int half = lanes / 2; half >= 1; half /= 2)
+        for (int i = 0; i < half; i++) x[i] = at_least(x[i], x[i + half]);
+    return x[0];
+}
+
 /* For products 0 * inf: a probability that underflows to 0, where the other distribution has no mass. */
 INLINE double nan_to_inf(double term) { return term != term ? INFINITY : term; }
 
 /* For quotients 0 / 0: a class where neither distribution has mass. */
 INLINE double nan_to_zero(double term) { return term != term ? 0 : term; }
-
-/* max(low, x), and NaN for x = NaN. */
-INLINE double at_least(double low, double x) { return x < low ? low : x; }
 
 #endif

@@ -49,14 +49,11 @@ INLINE Operand operand_of_row(const Tensor *tensor, const Job *job, int64_t row)
 }
 
 INLINE void rows_range(Job *job, int64_t first, int64_t last) {
-    double inv_temperature = 1 / job->temperature;
     for (int64_t row = first; row < last; row++) {
         Operand p = operand_of_row(&job->p, job, row), q = operand_of_row(&job->q, job, row);
-        double *out = job->out + row;
-        if (inv_temperature == 1) /* as a constant, it saves the multiplications */
-            row_term_sums(p, q, job->classes, 1, job->requests, job->count, out, job->rows);
-        else
-            row_term_sums(p, q, job->classes, inv_temperature, job->requests, job->count, out, job->rows);
+        row_term_sums(
+            p, q, job->classes, 1 / job->temperature, job->requests, job->count, job->out + row, job->rows
+        );
     }
 }
 
@@ -82,34 +79,7 @@ INLINE void take_rows(Job *job) {
     fesetenv(&mode);
 }
 
-#ifdef __x86_64__
-
-/* For a function with fused multiply-adds, which every supported machine has. */
-#define FUSED __attribute__((target("avx2,fma")))
-
-/* One binary for every x86-64 with fused multiply-add: the code for the widest vectors that the machine has. */
-FUSED static void take_rows_avx2(void *job) { take_rows(job); }
-__attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx2,fma"))) static void take_rows_avx512(void *job) {
-    take_rows(job);
-}
-
-#define SUPPORTS __builtin_cpu_supports
-static inline int is_supported_machine(void) { return SUPPORTS("avx2") && SUPPORTS("fma"); }
-static inline int has_avx512(void) {
-    return SUPPORTS("avx512f") && SUPPORTS("avx512bw") && SUPPORTS("avx512dq") && SUPPORTS("avx512vl");
-}
-#undef SUPPORTS
-
-static void worker(void *job) { (has_avx512() ? take_rows_avx512 : take_rows_avx2)(job); }
-
-#else
-
-#define FUSED
-
-static inline int is_supported_machine(void) { return 1; }
-static void worker(void *job) { take_rows(job); }
-
-#endif
+FUSED static void worker(void *job) { take_rows(job); }
 
 /* The parallel loop of an OpenMP runtime: GNU's, or another one, which then has this function too. It is called by name,
    without a runtime of our own: torch has loaded one, and shares its threads with us. Null if there is none. */

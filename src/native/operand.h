@@ -8,6 +8,7 @@
 
 #include "chunk.h"
 #include "elementary.h"
+#include "machine.h"
 
 /* name, storage type, conversion to a floating point number */
 #define DTYPES(X) \
@@ -77,7 +78,7 @@ INLINE void load_chunk(Operand operand, int64_t start, int64_t classes, int lane
 
 /* The largest element of a row. NaN is skipped here: it makes the sum of the weights NaN later. */
 INLINE double max_element(Operand operand, int64_t classes, int lanes) {
-    double largest[CHUNK], max = -INFINITY;
+    double largest[CHUNK];
     FOR_EACH_LANE largest[i] = -INFINITY;
 #define FIND_LARGEST(name, type, convert) \
     case DTYPE_##name: \
@@ -94,8 +95,7 @@ INLINE double max_element(Operand operand, int64_t classes, int lanes) {
     case DTYPE_COUNT: break;
     }
 #undef FIND_LARGEST
-    FOR_EACH_LANE max = largest[i] > max ? largest[i] : max;
-    return max;
+    return max_lane(lanes, largest);
 }
 
 /* The largest log-weight of a row. */
@@ -123,5 +123,9 @@ INLINE int64_t top_class(Operand operand, int64_t classes, int lanes, double max
 #undef FIND_FIRST
     return 0;
 }
+DEFINE_PASS(
+    int64_t, top_class, (Operand operand, int64_t classes, int lanes, double max_log_weight),
+    (operand, classes, lanes, max_log_weight)
+)
 
 #endif

@@ -14,7 +14,7 @@ from torch import Tensor
 import torchdivergence as td
 from torchdivergence import _backends, _extension
 from torchdivergence._layout import EXPECTED
-from torchdivergence.functional import chi_squared_divergence, kl_divergence
+from torchdivergence.functional import kl_divergence
 
 needs_native = pytest.mark.skipif(bool(_extension.missing), reason=_extension.missing)
 P, Q = torch.tensor([0.5, 0.5]), torch.tensor([0.25, 0.75])
@@ -81,12 +81,13 @@ def test_an_unknown_backend_is_refused() -> None:
 
 @needs_native
 def test_a_chosen_backend_that_does_not_support_a_call_raises_and_loses_nothing() -> None:
-    with td.use_backend("native"), pytest.raises(NotImplementedError, match=r"'native' does not support chi_squared"):
-        chi_squared_divergence(P, Q)
     metric = td.KLDivergence()
     metric.update(P, Q)
     before = metric.compute()
-    with td.use_backend("native"), pytest.raises(NotImplementedError, match=r"does not support kl of torch\.int64"):
+    with (
+        td.use_backend("native"),
+        pytest.raises(NotImplementedError, match=r"'native' does not support kl of torch\.int64"),
+    ):
         metric.update(torch.tensor([1, 2]), torch.tensor([2, 1]))
     assert metric.compute() == before
 

@@ -27,7 +27,7 @@ COMPILERS = {
     "musl-gcc -static -O2": "",
     "aarch64-linux-gnu-gcc -static -O2": "qemu-aarch64",
 }
-DIGEST = "fec70a87063affa8e67c0d2e1834e700a71e9f2ac1e882cbc26edb691cef77d2"
+DIGEST = "fecc63b1d9bb06f22587df7daf352f26dbe5ce7810fb07878b133a4c8e97e7dc"
 PARAMETER = 0.3
 
 

@@ -111,7 +111,7 @@ BAD_TERM_SUMS: dict[str, Sequence[object]] = {
     "classes": [0, *NON_NEGATIVE],
     "temperature": [0.0, -1.0, -inf, nan, 5e-324],
     "requests": [
-        ((0, 0.0),) * 17,
+        ((0, 0.0),) * 25,
         *(((term, 0.0),) for term in (TERM_COUNT, 2**31, 2**32, *NON_NEGATIVE)),
         ((),),
         ((0,),),

@@ -146,7 +146,7 @@ def test_unsupported_rows_are_left_to_the_reference_backend() -> None:
     p = torch.ones(3)
     assert not native.supports(p.long(), p, (False, True), 1.0, TERMS[0])
     assert not native.supports(p, p, LOGITS, 5e-324, TERMS[0])
-    assert not native.supports(p, p, LOGITS, 1.0, specs.Term("chi_squared", lambda c: c.p))
+    assert not native.supports(p, p, LOGITS, 1.0, specs.Term("unknown", lambda c: c.p))
     assert not native.supports(p.view(*[1] * 20, 3), p.view(*[1] * 20, 3), LOGITS, 1.0, TERMS[0])
     assert not native.supports(p.to("meta"), p.to("meta"), LOGITS, 1.0, TERMS[0])
 
