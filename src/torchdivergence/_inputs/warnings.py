@@ -48,12 +48,13 @@ class InputSanityCheck:
 
     def inspect(self, rows: Rows, log_prob: tuple[bool, bool], nan_policy: str) -> None:
         """Inspect some rows of positive weight, unless some were inspected before."""
-        if self._pending is not None or not rows.p.numel():
+        p, q = rows.p, rows.q
+        if self._pending is not None or not (isinstance(p, Tensor) and isinstance(q, Tensor) and p.numel()):
+            return  # what is projected is logits
+        on_cpu = p.device.type == "cpu"
+        if on_cpu and not (has_values(p) and has_values(q)):
             return
-        on_cpu = rows.p.device.type == "cpu"
-        if on_cpu and not (has_values(rows.p) and has_values(rows.q)):
-            return
-        p, q, kept = _first_rows(rows)
+        p, q, kept = _first_rows(p, q, rows.weights)
         if on_cpu and not kept.any():
             return
         found = [
@@ -80,10 +81,10 @@ class InputSanityCheck:
             rank_zero_warn(" ".join(texts), UserWarning)
 
 
-def _first_rows(rows: Rows) -> tuple[Tensor, Tensor, Tensor]:
+def _first_rows(p: Tensor, q: Tensor, weights: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
     """Some rows of p and of q, ``[rows, classes]``, and whether their weight is positive, ``[rows]``."""
-    p, q = rows.p.detach(), rows.q.detach()
-    kept = p.new_ones(p.shape[:-1], dtype=torch.bool) if rows.weights is None else rows.weights > 0
+    p, q = p.detach(), q.detach()
+    kept = p.new_ones(p.shape[:-1], dtype=torch.bool) if weights is None else weights > 0
     while p.dim() > 2:
         p, q, kept = p[0], q[0], kept[0]
     if p.dim() == 1:
