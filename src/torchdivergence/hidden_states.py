@@ -35,7 +35,7 @@ class HiddenStates:
 
     The folder holds ``head.safetensors`` and a file for each batch, ``000000.safetensors`` and so on. The file of a
     batch has the tensor ``hidden``, ``[*batch, width]``, and the tensors that go with it. The head has ``weight``,
-    ``[classes, width]``, and ``bias`` if there is one. The metadata of every file name the format and its version; those
+    ``[classes, width]``, and ``bias`` if there is one. The metadata of each file name the format and its version. Those
     of the head also have the scale and the softcap of the logits.
 
     Args:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from torchdivergence._inputs.heads import language_model_head
-from torchdivergence._inputs.projection import check_rows_alone, project
+from torchdivergence._inputs.projection import check_rows_alone, known_classes, project
 
 Head = Callable[[Tensor], Tensor]
 _DTYPES = torch.float32, torch.float64
@@ -106,10 +106,10 @@ class Projected:
     @cached_property
     def classes(self) -> int:
         """Number of classes."""
-        known = getattr(self.head, "out_features", None)
-        if not isinstance(known, int):
+        known = known_classes(self.head)
+        if known is None:
             with torch.no_grad():
-                known = self._project(self.hidden.new_zeros(1, self.hidden.shape[-1])).shape[-1]
+                known = self._project(self.hidden.new_zeros(2, self.hidden.shape[-1])).shape[-1]
         if self.num_classes is not None and known < self.num_classes:
             raise ValueError(f"the head must have at least num_classes={self.num_classes} classes, but has {known}.")
         return known if self.num_classes is None else self.num_classes

@@ -7,7 +7,7 @@ another dtype are cast a part at a time.
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
-from weakref import WeakSet
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor
@@ -18,7 +18,8 @@ from torchmetrics.utilities.prints import rank_zero_warn
 _PART = 1 << 22  # numbers of a weight that are cast at a time
 _NONE: Mapping[str, Any] = MappingProxyType({})
 _ROUNDING = 1e-2  # of the largest logit; a larger difference is none of rounding
-_CHECKED: WeakSet[Any] = WeakSet()
+_CHECKED: WeakKeyDictionary[Any, int] = WeakKeyDictionary()
+"""Heads that were checked, and their numbers of classes."""
 _PRODUCTS = (torch.matmul, Tensor.matmul, Tensor.__matmul__, torch.mm, Tensor.mm)
 
 
@@ -52,7 +53,13 @@ def check_rows_alone(head: Any, projection: Callable[[Tensor], Tensor], hidden: 
             "matrix product of this device. Values are right, but not bitwise reproducible for other batch sizes.",
             UserWarning,
         )
-    _CHECKED.add(head)
+    _CHECKED[head] = logits.shape[-1]
+
+
+def known_classes(head: Any) -> int | None:
+    """The number of classes of a head that tells it, or that was checked before."""
+    classes = getattr(head, "out_features", None)
+    return classes if isinstance(classes, int) else _CHECKED.get(head)
 
 
 class _CastWeights(TorchFunctionMode):
@@ -68,8 +75,8 @@ class _CastWeights(TorchFunctionMode):
             return self._linear(*args, **(kwargs or _NONE))
         if func in _PRODUCTS and self._is_other(args[1]) and args[1].ndim == 2:
             return self._linear(args[0], args[1].t())
-        args = tuple(x.to(self.dtype) if self._is_other(x) and x.ndim < 2 else x for x in args)
-        return func(*args, **(kwargs or _NONE))
+        named = {name: self._small(x) for name, x in (kwargs or _NONE).items()}
+        return func(*map(self._small, args), **named)
 
     def _linear(self, hidden: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
         bias = bias.to(self.dtype) if bias is not None else None
@@ -77,6 +84,9 @@ class _CastWeights(TorchFunctionMode):
             return torch.nn.functional.linear(hidden, weight, bias)
         product: Tensor = _LinearInParts.apply(hidden, weight)  # type: ignore[no-untyped-call]
         return product if bias is None else product + bias
+
+    def _small(self, x: Any) -> Any:
+        return x.to(self.dtype) if self._is_other(x) and x.ndim < 2 else x
 
     def _is_other(self, x: object) -> bool:
         return isinstance(x, Tensor) and x.is_floating_point() and x.dtype != self.dtype

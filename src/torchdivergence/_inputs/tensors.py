@@ -105,7 +105,7 @@ def clip_classes(p: Side, q: Side, num_classes: int | None) -> tuple[Side, Side]
     if num_classes is None:
         return p, q
     for name, values in zip("pq", (p, q), strict=True):
-        check_side(name, values, is_log=False)
+        check_side(name, values, is_log=isinstance(values, Projected))
         if values.shape[-1] < num_classes:
             raise ValueError(
                 f"there must be at least num_classes={num_classes} classes, but {name} is {shape(values)}."
