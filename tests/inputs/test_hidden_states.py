@@ -87,9 +87,7 @@ def test_files_that_do_not_fit_are_refused_with_the_reason(tmp_path: Path) -> No
     metadata = {"format": "torchdivergence.hidden_states", "version": "1", "settings": "{}"}
     damaged = {
         "has None, version None": lambda: save_file(tensors, first),
-        "but has 'torchdivergence.hidden_states', version 2": lambda: save_file(
-            tensors, first, metadata | {"version": "2"}
-        ),
+        "hidden_states', version 2": lambda: save_file(tensors, first, metadata | {"version": "2"}),
         "of width 5, but the head has 8": lambda: save_file({"hidden": torch.ones(2, 5)}, first, metadata),
         "cannot be read as hidden states": lambda: first.write_bytes(first.read_bytes()[:50]),
     }
