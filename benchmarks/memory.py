@@ -1,9 +1,10 @@
 """How much memory a call takes beyond its inputs, at its peak."""
 
 import multiprocessing
+from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -11,7 +12,7 @@ from torch import Tensor
 from benchmarks.contestants import LIBRARIES, OURS, TORCH, gradient_in_q
 from benchmarks.report import Panel, Section, paragraphs, table
 from benchmarks.speed import NOISE, SPREAD, label
-from benchmarks.timing import Spread
+from benchmarks.timing import Call, Spread
 from tests.support.definitions import near
 
 CONTESTANTS = LIBRARIES | {f"{name}, with backward": gradient_in_q(LIBRARIES[name]) for name in (OURS, TORCH)}
@@ -58,7 +59,7 @@ def measure(quick: bool) -> Section:
         Case(rows, 128_256, torch.bfloat16),
         Case(rows, 128_256, torch.float32, classes_last=False),
     ]
-    panels = [Panel(case.name, "MiB", {name: apart(name, case) for name in CONTESTANTS}) for case in cases]
+    panels = [Panel(case.name, "MiB", {name: apart(peak, name, case) for name in CONTESTANTS}) for case in cases]
     lines = [
         [case.name, f"{case.mebibytes:,.0f}", *(cell(x) for x in panel.bars.values())]
         for case, panel in zip(cases, panels, strict=True)
@@ -70,12 +71,12 @@ def cell(peaks: Spread) -> str:
     return f"{peaks.median:,.0f} ({peaks.low:,.0f} to {peaks.high:,.0f})"
 
 
-def apart(name: str, case: Case) -> Spread:
+def apart(function: Callable[..., float], *args: Any) -> Spread:
     """The peaks of calls in new processes, one each, which inherit imported modules and no tensors or threads."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([__name__])
     with ProcessPoolExecutor(1, context, max_tasks_per_child=1) as pool:
-        low, median, high = sorted(pool.map(peak, [name] * 3, [case] * 3))
+        low, median, high = sorted(x.result() for x in [pool.submit(function, *args) for _ in range(3)])
     return Spread(median, low, high)
 
 
@@ -84,9 +85,14 @@ def peak(name: str, case: Case) -> float:
     call = CONTESTANTS[name]
     p, q = (case.filled(row) for row in near(case.classes, SPREAD, NOISE, case.dtype))
     call(torch.zeros(2, 10, dtype=case.dtype), torch.zeros(2, 10, dtype=case.dtype))
+    return peak_of(lambda: call(p, q))
+
+
+def peak_of(call: Call) -> float:
+    """MiB that a call takes at its peak."""
     Path("/proc/self/clear_refs").write_text("5")  # VmHWM is now the memory in use
     before = high_water_mark()
-    call(p, q)
+    call()
     return high_water_mark() - before
 
 

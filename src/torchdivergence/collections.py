@@ -9,6 +9,7 @@ from torch import Tensor
 from torchmetrics import Metric, MetricCollection
 
 from torchdivergence._compile import dynamo_disable
+from torchdivergence._inputs.projected import Side
 from torchdivergence._metrics.divergence_metric import DivergenceMetric
 from torchdivergence._metrics.shared_pass import SharedPass
 from torchdivergence._report.plotting import plot_values
@@ -109,14 +110,14 @@ class DivergenceCollection(MetricCollection):
         return shared
 
     @dynamo_disable
-    def update(self, p: Tensor, q: Tensor, weights: Tensor | None = None) -> None:  # type: ignore[override]
+    def update(self, p: Side, q: Side, weights: Tensor | None = None) -> None:  # type: ignore[override]
         """Update all metrics with a batch of rows. If this raises, they are as they were before."""
         with self._together(p, q, weights):
             super().update(p, q, weights)
 
     @torch.jit.unused
     @dynamo_disable
-    def forward(self, p: Tensor, q: Tensor, weights: Tensor | None = None) -> dict[str, Any]:
+    def forward(self, p: Side, q: Side, weights: Tensor | None = None) -> dict[str, Any]:
         """Update all metrics with a batch of rows, and return the values over this batch alone."""
         with self._together(p, q, weights):
             return super().forward(p, q, weights)
@@ -144,7 +145,7 @@ class DivergenceCollection(MetricCollection):
         return figure, ax
 
     @contextmanager
-    def _together(self, p: Tensor, q: Tensor, weights: Tensor | None) -> Iterator[None]:
+    def _together(self, p: Side, q: Side, weights: Tensor | None) -> Iterator[None]:
         """Evaluate a batch once for all metrics. If the body raises, they are as they were before."""
         shared = self._join()
         with ExitStack() as metrics:

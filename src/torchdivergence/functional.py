@@ -13,6 +13,7 @@ from torch import Tensor
 from torchdivergence._divergences import SPECS, DivergenceSpec
 from torchdivergence._divergences.docs import function_doc
 from torchdivergence._inputs.names import refuse_other_names
+from torchdivergence._inputs.projected import Side
 from torchdivergence._inputs.settings import Dim, LogProb, Reduction, check_settings
 from torchdivergence._inputs.temperature import apply_temperature
 from torchdivergence._inputs.tensors import check_rows
@@ -43,8 +44,8 @@ class _Function(Protocol):
 
     def __call__(
         self,
-        p: Tensor,
-        q: Tensor,
+        p: Side,
+        q: Side,
         log_prob: LogProb = False,
         reduction: Reduction = "mean",
         *,
@@ -81,8 +82,8 @@ def make_function(spec: DivergenceSpec) -> _Function:
 
     @_named(spec)
     def divergence(
-        p: Tensor,
-        q: Tensor,
+        p: Side,
+        q: Side,
         log_prob: LogProb = False,
         reduction: Reduction = "mean",
         *,
@@ -109,8 +110,8 @@ cross_entropy = make_function(SPECS["cross_entropy"])
 
 @_named(SPECS["entropy"])
 def entropy(
-    p: Tensor,
-    q: Tensor | None = None,
+    p: Side,
+    q: Side | None = None,
     log_prob: LogProb = False,
     reduction: Reduction = "mean",
     *,
@@ -124,8 +125,8 @@ def entropy(
 
 @_named(SPECS["jensen_shannon_divergence"])
 def jensen_shannon_divergence(
-    p: Tensor,
-    q: Tensor,
+    p: Side,
+    q: Side,
     log_prob: LogProb = False,
     reduction: Reduction = "mean",
     *,
@@ -141,8 +142,8 @@ def jensen_shannon_divergence(
 
 @_named(SPECS["alpha_divergence"])
 def alpha_divergence(
-    p: Tensor,
-    q: Tensor,
+    p: Side,
+    q: Side,
     log_prob: LogProb = False,
     reduction: Reduction = "mean",
     *,
@@ -157,8 +158,8 @@ def alpha_divergence(
 
 @_named(SPECS["renyi_divergence"])
 def renyi_divergence(
-    p: Tensor,
-    q: Tensor,
+    p: Side,
+    q: Side,
     log_prob: LogProb = False,
     reduction: Reduction = "mean",
     *,
@@ -174,8 +175,8 @@ def renyi_divergence(
 def _evaluate(
     spec: DivergenceSpec,
     parameter: float | None,
-    p: Tensor,
-    q: Tensor | None,
+    p: Side,
+    q: Side | None,
     weights: Tensor | None,
     log_prob: LogProb,
     reduction: Reduction,

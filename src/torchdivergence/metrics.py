@@ -5,6 +5,7 @@ from typing import Any
 from torch import Tensor
 
 from torchdivergence._divergences import SPECS
+from torchdivergence._inputs.projected import Side
 from torchdivergence._inputs.settings import LogProb, Reduction
 from torchdivergence._metrics.divergence_metric import DivergenceMetric, parameter_property
 
@@ -64,7 +65,7 @@ class CrossEntropy(DivergenceMetric):
 class Entropy(DivergenceMetric):
     spec = SPECS["entropy"]
 
-    def update(self, p: Tensor, q: Tensor | None = None, weights: Tensor | None = None) -> None:
+    def update(self, p: Side, q: Side | None = None, weights: Tensor | None = None) -> None:
         """Update with a batch of rows. If this raises, the metric is as it was before.
 
         Args:

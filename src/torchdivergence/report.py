@@ -9,6 +9,7 @@ from torch import Tensor, no_grad
 from torchdivergence._divergences import EXPECTED_ACCEPTANCE, KL, LOG_MASSES, TOP_CLASSES
 from torchdivergence._inputs.keys import check_keys, keys_of
 from torchdivergence._inputs.placement import own_rows
+from torchdivergence._inputs.projected import Side
 from torchdivergence._inputs.settings import (
     LogProb,
     NanPolicy,
@@ -23,7 +24,7 @@ from torchdivergence._inputs.settings import (
     check_quantiles,
     check_top_k,
 )
-from torchdivergence._inputs.tensors import Rows, check_target, clip_classes
+from torchdivergence._inputs.tensors import check_target, clip_classes
 from torchdivergence._metrics.dict_metric import Statistic
 from torchdivergence._metrics.report_statistics import OF_TARGETS, mean_columns, report_statistics
 from torchdivergence._metrics.row_evaluator import RowEvaluator
@@ -34,6 +35,7 @@ from torchdivergence._report.paired_means import MeanDifference
 from torchdivergence._report.plotting import plot_report
 from torchdivergence._report.table import table
 from torchdivergence._report.worst_table import WorstRowTable
+from torchdivergence._rows.by_blocks import by_blocks
 from torchdivergence._rows.tokens import agreement_columns, target_columns
 from torchdivergence._states.part import DIVERGENCE, RowBatch
 from torchdivergence._states.sequences import SEQUENCES, SequenceRecords, SequenceSums, check_pairs
@@ -193,8 +195,8 @@ class DivergenceReport(SavedMetric):
 
     def update(
         self,
-        p: Tensor,
-        q: Tensor,
+        p: Side,
+        q: Side,
         target: Tensor | None = None,
         weights: Tensor | None = None,
         keys: Tensor | None = None,
@@ -214,8 +216,8 @@ class DivergenceReport(SavedMetric):
     @no_grad()
     def _batch_stats(
         self,
-        p: Tensor,
-        q: Tensor,
+        p: Side,
+        q: Side,
         target: Tensor | None = None,
         weights: Tensor | None = None,
         keys: Tensor | None = None,
@@ -232,24 +234,25 @@ class DivergenceReport(SavedMetric):
         named = self.keep_sequences or self.num_worst
         keys = keys_of(target, rows.weights, own["keys"]) if named else None
         self.evaluator.inspect(rows)
-        return RowBatch(self._columns(rows, target), rows.weights, rows.items, keys, target)
+        columns = by_blocks(self._columns, rows.p, rows.q, target)
+        return RowBatch(columns, rows.weights, rows.items, keys, target)
 
-    def _columns(self, rows: Rows, target: Tensor | None) -> dict[str, Tensor]:
+    def _columns(self, p: Tensor, q: Tensor, target: Tensor | None) -> dict[str, Tensor]:
         """The divergence, agreements and acceptance, and with targets their columns, evaluated together."""
         settings, with_top = self.evaluator.settings, target is not None or 1 in self.top_k
         keys = [self.evaluator.key, _ACCEPTANCE, *(LOG_MASSES if target is not None else ())]
-        if with_top and rows.p.is_cpu:  # on other devices a kernel for the divergence alone is faster
+        if with_top and p.is_cpu:  # on other devices a kernel for the divergence alone is faster
             keys += TOP_CLASSES
-        found = dict(zip(keys, self.evaluator.evaluate(rows, keys), strict=True))
+        found = dict(zip(keys, self.evaluator.evaluate(p, q, keys), strict=True))
         tops = [found[key] for key in TOP_CLASSES if key in found]
         if with_top and not tops:
-            tops = [x.max(-1).indices for x in (rows.p, rows.q)]
-        columns = agreement_columns(rows.p, rows.q, tops, self.top_k)
+            tops = [x.max(-1).indices for x in (p, q)]
+        columns = agreement_columns(p, q, tops, self.top_k)
         columns |= {DIVERGENCE: found[self.evaluator.key], _ACCEPTANCE: found[_ACCEPTANCE]}
         if target is None:
             return columns
-        sides, log_masses = (rows.p, rows.q), [found[key] for key in LOG_MASSES]
-        return columns | target_columns(sides, log_masses, tops, target, settings.log_prob, settings.temperature)
+        log_masses = [found[key] for key in LOG_MASSES]
+        return columns | target_columns((p, q), log_masses, tops, target, settings.log_prob, settings.temperature)
 
     def keys(self) -> list[str]:
         """Names of the values. Those of targets are missing until this process has seen a target."""

@@ -6,6 +6,7 @@ from typing import Any
 
 from torch import Tensor, no_grad
 
+from torchdivergence._inputs.projected import Side
 from torchdivergence._inputs.settings import IntervalScale, check_interval_scale, check_parameter, check_quantiles
 from torchdivergence._metrics.dict_metric import DictMetric, Statistic
 from torchdivergence._metrics.divergence_metric import DivergenceMetric
@@ -149,7 +150,7 @@ class DivergenceStatistics(DictMetric):
             ),
         }
 
-    def update(self, p: Tensor, q: Tensor, weights: Tensor | None = None) -> None:
+    def update(self, p: Side, q: Side, weights: Tensor | None = None) -> None:
         """Update with a batch of rows. If this raises, the metric is as it was before."""
         self._apply_batch(self._batch_stats(p, q, weights))
 
@@ -174,5 +175,5 @@ class DivergenceStatistics(DictMetric):
         return plot_tail(distribution, evaluator.spec.metric, evaluator.unit, evaluator.settings.log_base, ax, label)
 
     @no_grad()
-    def _batch_stats(self, p: Tensor, q: Tensor, weights: Tensor | None = None) -> RowBatch:
+    def _batch_stats(self, p: Side, q: Side, weights: Tensor | None = None) -> RowBatch:
         return self.evaluator(self.state_device, p, q, weights)

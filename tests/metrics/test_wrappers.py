@@ -14,6 +14,7 @@ from tests.support.divergences import ENTROPY, HELLINGER, KL, Divergence, jensen
 from tests.support.helpers import Batch, assert_all_same, assert_same_bits, concatenated
 from tests.support.wrapped import BATCHES
 from torchdivergence import DivergenceCollection, KLDivergence, TotalVariationDistance
+from torchdivergence._inputs.projected import Side
 from torchdivergence.functional import kl_divergence, total_variation_distance
 
 SOME_DIVERGENCES = [KL, jensen_shannon(0.5), HELLINGER, renyi(2), ENTROPY]
@@ -82,7 +83,7 @@ class RecordingKLDivergence(KLDivergence):
         super().__init__(**settings)
         self.seen: list[tuple[Any, ...]] = []
 
-    def update(self, p: Tensor, q: Tensor, weights: Tensor | None = None) -> None:
+    def update(self, p: Side, q: Side, weights: Tensor | None = None) -> None:
         super().update(p, q, weights)
         self.seen.append((p, q, weights))
 

@@ -5,6 +5,7 @@ The recipes run as written; they assert the same, and that other ways give anoth
 
 import os
 import re
+from itertools import chain
 from typing import Any
 
 import pytest
@@ -22,9 +23,9 @@ RECIPES = ["A loop in plain torch", "Hugging Face Trainer", "Accelerate", "Ignit
 SINGLE_PROCESS = "The wrappers of torchmetrics"  # tested in metrics/test_wrappers.py
 
 
-def blocks() -> dict[str, list[str]]:
+def blocks(page: str = "recipes.md") -> dict[str, list[str]]:
     """The Python blocks of each section."""
-    text = (ROOT / "docs" / "recipes.md").read_text(encoding="utf-8")
+    text = (ROOT / "docs" / page).read_text(encoding="utf-8")
     sections = (section.partition("\n") for section in re.split("^## ", text, flags=re.MULTILINE))
     return {title: re.findall("^```python\n(.*?)^```$", body, re.DOTALL | re.MULTILINE) for title, _, body in sections}
 
@@ -41,6 +42,21 @@ def run_recipe(recipe: str) -> tuple[int, list[Tensor], list[Tensor]]:
         exec(block, namespace)
         values += [torch.as_tensor(namespace.pop("value"), dtype=torch.float64)] if "value" in namespace else []
     return namespace["world"], list(namespace["everything"]), values
+
+
+def run_page(page: str) -> dict[str, float]:
+    """The values that a page gives in the end, after all its blocks ran on a rank."""
+    namespace: dict[str, Any] = {}
+    for block in chain.from_iterable(blocks(page).values()):
+        exec(block, namespace)
+    values: dict[str, float] = namespace["values"]
+    return values
+
+
+def test_a_recipe_without_logits_gives_the_bits_of_one_process_on_two(two_processes: ProcessPool) -> None:
+    page = "without_logits.md"
+    for values in two_processes.run(run_page, [page] * two_processes.size):
+        assert values == run_page(page)
 
 
 def test_every_recipe_is_tested() -> None:

@@ -14,6 +14,7 @@ from torchdivergence import _divergences as specs
 from torchdivergence import functional as F  # noqa: N812
 from torchdivergence._divergences import SPECS, DivergenceSpec
 from torchdivergence._divergences.spec import Accuracy
+from torchdivergence._inputs.projected import Side
 
 LogProb = bool | tuple[bool, bool]
 LARGEST = float.fromhex("0x1.fffffffffffffp+1023")
@@ -47,7 +48,7 @@ class Divergence(NamedTuple):
         """What backends get of its declaration."""
         return SPECS[self.function.__name__].at(*self.parameter.values())
 
-    def rows(self, p: Tensor, q: Tensor, log_prob: LogProb = True, **settings: Any) -> Tensor:
+    def rows(self, p: Side, q: Side, log_prob: LogProb = True, **settings: Any) -> Tensor:
         """The values of all rows."""
         return self.function(p, q, log_prob, "none", **self.parameter, **settings)
 

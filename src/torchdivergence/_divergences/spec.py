@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from torchdivergence._divergences.pair import NormalizedPair
+from torchdivergence._inputs.projected import Side
 from torchdivergence._inputs.settings import check_parameter
 
 
@@ -125,7 +126,7 @@ class DivergenceSpec:
             self._cache[parameter] = self.numerics(parameter)
         return self._cache[parameter]
 
-    def second(self, p: Tensor, q: Tensor | None) -> Tensor:
+    def second(self, p: Side, q: Side | None) -> Side:
         """The second distribution; the first one if it is missing and not needed."""
         if q is None and not self.needs_q:
             return p

@@ -2,6 +2,7 @@
 
 from torch import Tensor
 
+from torchdivergence._inputs.projected import Side
 from torchdivergence._inputs.tensors import INTEGERS, shape
 
 _ODD = -0x61C8864680B583EB  # 2**64 divided by the golden ratio, as int64
@@ -9,7 +10,7 @@ _FACTORS = (30, -0x40A7B892E31B1A47), (27, -0x6B2FB644ECCEEE15)
 _LAST_SHIFT = 31
 
 
-def check_keys(keys: Tensor, p: Tensor) -> None:
+def check_keys(keys: Tensor, p: Side) -> None:
     """Raise unless there is an integer for each item along the first batch dimension of p (classes last)."""
     if not isinstance(keys, Tensor) or keys.dtype not in INTEGERS:
         found = keys.dtype if isinstance(keys, Tensor) else type(keys).__name__

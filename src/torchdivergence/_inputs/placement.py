@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from torchdivergence._inputs.projected import Projected, Side
 from torchdivergence._inputs.tensors import Rows
 from torchdivergence._tensor_kinds import PLAIN_TYPES, in_func_transform, is_dtensor
 
@@ -28,8 +29,8 @@ def own_rows(
         )
     if is_dtensor(rows.p):
         rows, companions = _local_rows(rows, companions)
-    p, q = _in_memory("p", rows.p), _in_memory("q", rows.q)
-    if p.is_meta:
+    p, q = _side_in_memory("p", rows.p), _side_in_memory("q", rows.q)
+    if p.device.type == "meta":
         raise TypeError("a metric cannot accumulate tensors on the device meta, which have no numbers.")
     weights = rows.weights if rows.weights is None else _in_memory("weights", rows.weights)
     own = {name: x if x is None else _in_memory(name, x) for name, x in companions.items()}
@@ -39,6 +40,12 @@ def own_rows(
             f"metric.to({str(p.device)!r})."
         )
     return Rows(p, q, weights), own
+
+
+def _side_in_memory(name: str, x: Side) -> Side:
+    if isinstance(x, Projected):
+        return x.with_hidden(_in_memory(f"hidden states of {name}", x.hidden))
+    return _in_memory(name, x)
 
 
 def _in_memory(name: str, x: Tensor) -> Tensor:
@@ -56,10 +63,11 @@ def _local_rows(rows: Rows, companions: Mapping[str, Tensor | None]) -> tuple[Ro
     """The rows of this process; none if another process with the same rows counts them."""
     from torch.distributed.tensor import DTensor, Replicate, Shard
 
-    mesh, ndim = rows.p.device_mesh, rows.p.ndim  # type: ignore[attr-defined]
+    given: Any = rows.p
+    mesh, ndim = given.device_mesh, given.ndim
     placements = [
         Shard(0) if ndim > 1 and isinstance(place, Shard) and place.dim == 0 else Replicate()
-        for place in rows.p.placements  # type: ignore[attr-defined]
+        for place in given.placements
     ]
     coordinate = mesh.get_coordinate()
     counts = coordinate is not None and not any(
@@ -75,5 +83,5 @@ def _local_rows(rows: Rows, companions: Mapping[str, Tensor | None]) -> tuple[Ro
         x = x if ndim > 1 else x.reshape(1, *shape_of_row)
         return x if counts else x[:0]
 
-    own, classes = {name: local(x) for name, x in companions.items()}, rows.p.shape[-1:]
+    own, classes = {name: local(x) for name, x in companions.items()}, given.shape[-1:]
     return Rows(local(rows.p, classes), local(rows.q, classes), local(rows.weights)), own

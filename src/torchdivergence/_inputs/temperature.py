@@ -3,12 +3,13 @@
 import torch
 from torch import Tensor
 
+from torchdivergence._inputs.projected import Side
 from torchdivergence._inputs.settings import LogProb, check_log_prob
 from torchdivergence._inputs.tensors import check_side, shape
 from torchdivergence._tensor_kinds import cannot_be_saved, has_values, in_dual_level
 
 
-def apply_temperature(p: Tensor, q: Tensor, temperature: Tensor, log_prob: LogProb) -> tuple[Tensor, Tensor, float]:
+def apply_temperature(p: Side, q: Side, temperature: Tensor, log_prob: LogProb) -> tuple[Side, Side, float]:
     """Logits and a number that have the value and the derivatives of a tensor temperature.
 
     Raises:
@@ -19,6 +20,8 @@ def apply_temperature(p: Tensor, q: Tensor, temperature: Tensor, log_prob: LogPr
     known = has_values(temperature)
     if known and not temperature.requires_grad and not in_dual_level():
         return p, q, float(temperature)
+    if not (isinstance(p, Tensor) and isinstance(q, Tensor)):
+        raise ValueError("temperature must be a number, not a tensor, for hidden states: let their head divide by it.")
     flags = check_log_prob(log_prob)
     for name, x, is_log in zip("pq", (p, q), flags, strict=True):
         check_side(name, x, is_log)

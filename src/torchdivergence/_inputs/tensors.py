@@ -10,6 +10,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from torchdivergence._inputs.projected import Projected, Side
 from torchdivergence._inputs.settings import Dim, Settings
 from torchdivergence._inputs.weights import check_weights
 from torchdivergence._tensor_kinds import has_values, is_dtensor
@@ -21,8 +22,8 @@ INTEGERS = torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8
 class Rows(NamedTuple):
     """Checked rows: p and q are ``[*batch, classes]``, weights ``[*batch]`` in float64, or None."""
 
-    p: Tensor
-    q: Tensor
+    p: Side
+    q: Side
     weights: Tensor | None
 
     @property
@@ -31,7 +32,7 @@ class Rows(NamedTuple):
         return self.p.shape[0] if self.p.ndim > 1 else 1
 
 
-def check_rows(p: Tensor, q: Tensor, weights: Tensor | None, settings: Settings) -> Rows:
+def check_rows(p: Side, q: Side, weights: Tensor | None, settings: Settings) -> Rows:
     """Views of p and q with the classes last, and of the weights expanded to the batch shape."""
     if isinstance(p, Tensor) and isinstance(q, Tensor) and not (p.is_nested or q.is_nested):
         _refuse_indices(p, q, settings.dim)
@@ -55,10 +56,12 @@ def check_rows(p: Tensor, q: Tensor, weights: Tensor | None, settings: Settings)
     return Rows(p, q, None if weights is None else check_weights(weights, p))
 
 
-def classes_last(x: Tensor, dim: Dim) -> Tensor:
+def classes_last(x: Side, dim: Dim) -> Side:
     """A view with the classes last; several class dimensions are joined, which may copy."""
     if dim == -1 and x.ndim:
         return x
+    if isinstance(x, Projected):
+        raise ValueError(f"the classes of hidden states that are projected are last: dim must be -1, but is {dim}.")
     dims = dim if isinstance(dim, tuple) else (dim,)
     for d in dims:
         if not -x.ndim <= d < x.ndim:
@@ -70,7 +73,7 @@ def classes_last(x: Tensor, dim: Dim) -> Tensor:
     return x.flatten(-len(dims)) if len(dims) > 1 else x
 
 
-def _hint(p: Tensor, q: Tensor) -> str:
+def _hint(p: Side, q: Side) -> str:
     """How shapes that differ may be mended."""
     if p.ndim == q.ndim and p.shape[:-1] == q.shape[:-1]:
         return "If one of them has padding classes, slice them off, or give a DivergenceReport num_classes."
@@ -97,20 +100,24 @@ def _refuse_indices(p: Tensor, q: Tensor, dim: Dim) -> None:
             )
 
 
-def clip_classes(p: Tensor, q: Tensor, num_classes: int | None) -> tuple[Tensor, Tensor]:
+def clip_classes(p: Side, q: Side, num_classes: int | None) -> tuple[Side, Side]:
     """Views of the first ``num_classes`` classes."""
     if num_classes is None:
         return p, q
     for name, values in zip("pq", (p, q), strict=True):
-        check_side(name, values, is_log=False)
+        check_side(name, values, is_log=isinstance(values, Projected))
         if values.shape[-1] < num_classes:
             raise ValueError(
                 f"there must be at least num_classes={num_classes} classes, but {name} is {shape(values)}."
             )
-    return p[..., :num_classes], q[..., :num_classes]
+    return _first_classes(p, num_classes), _first_classes(q, num_classes)
 
 
-def check_target(target: Tensor, p: Tensor, ignore_index: int) -> None:
+def _first_classes(x: Side, num_classes: int) -> Side:
+    return x.first_classes(num_classes) if isinstance(x, Projected) else x[..., :num_classes]
+
+
+def check_target(target: Tensor, p: Side, ignore_index: int) -> None:
     """Raise unless target holds an index of a class, or ``ignore_index``, for each row of p (classes last)."""
     if not isinstance(target, Tensor) or target.is_floating_point() or target.dtype not in INTEGERS:
         found = target.dtype if isinstance(target, Tensor) else type(target).__name__
@@ -132,8 +139,12 @@ def check_target(target: Tensor, p: Tensor, ignore_index: int) -> None:
         )
 
 
-def check_side(name: str, values: Tensor, is_log: bool) -> None:
-    """Raise unless p or q is a tensor of real numbers with a class dimension."""
+def check_side(name: str, values: Side, is_log: bool) -> None:
+    """Raise unless p or q is a tensor of real numbers with a class dimension, or hidden states for logits."""
+    if isinstance(values, Projected):
+        if not is_log:
+            raise ValueError(f"{name} is projected to logits, so that log_prob must be True for {name}, but is False.")
+        return
     if not isinstance(values, Tensor):
         raise TypeError(f"{name} must be a tensor, but got {type(values).__name__}: {_tensor_of(name, values)}.")
     if values.dtype in _FLOATS and values.layout == torch.strided and values.ndim and not values.is_nested:
@@ -177,6 +188,6 @@ def _tensor_of(name: str, value: object) -> str:
     return f"use torch.as_tensor({name})"
 
 
-def shape(values: Tensor) -> str:
+def shape(values: Side) -> str:
     """The shape as a tuple."""
     return str(tuple(values.shape))

@@ -51,12 +51,13 @@ class InputSanityCheck:
 
     def inspect(self, rows: Rows, log_prob: tuple[bool, bool], nan_policy: str) -> None:
         """Inspect some rows of positive weight, unless some were inspected before."""
-        if self._inspected or not rows.p.numel():
+        p, q = rows.p, rows.q
+        if self._inspected or not (isinstance(p, Tensor) and isinstance(q, Tensor) and p.numel()):
+            return  # what is projected is logits
+        on_cpu = p.device.type == "cpu"
+        if on_cpu and not (has_values(p) and has_values(q)):
             return
-        on_cpu = rows.p.device.type == "cpu"
-        if on_cpu and not (has_values(rows.p) and has_values(rows.q)):
-            return
-        first = _FirstRows(*_first_rows(rows), log_prob)
+        first = _FirstRows(*_first_rows(p, q, rows.weights), log_prob)
         if not on_cpu:
             self._pending = [first.copied()]
         elif not first.kept.any():
@@ -107,9 +108,9 @@ class _FirstRows(NamedTuple):
         ]
 
 
-def _first_rows(rows: Rows) -> tuple[Tensor, Tensor, Tensor]:
+def _first_rows(p: Tensor, q: Tensor, weights: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
     """Some rows of p and of q, ``[rows, classes]``, and whether their weight is positive, ``[rows]``."""
-    p, q, weights = rows.p.detach(), rows.q.detach(), rows.weights
+    p, q = p.detach(), q.detach()
     while p.dim() > 2:
         p, q, weights = p[0], q[0], None if weights is None else weights[0]
     if p.dim() == 1:

@@ -6,13 +6,14 @@ import torch
 from torch import Tensor
 from torch.nn.functional import threshold
 
+from torchdivergence._inputs.projected import Side
 from torchdivergence._tensor_kinds import PLAIN_TYPES, cannot_be_saved, has_values, is_dtensor, no_modes
 
 _LEAST = 5e-324
 """The smallest positive number."""
 
 
-def check_weights(weights: Tensor, p: Tensor) -> Tensor:
+def check_weights(weights: Tensor, p: Side) -> Tensor:
     """The weights in float64, expanded to the batch shape of p (whose classes are last)."""
     if not isinstance(weights, Tensor):
         raise TypeError(f"weights must be a tensor, but got {type(weights).__name__}: use torch.as_tensor(weights).")
@@ -57,7 +58,7 @@ def _nan_if_invalid(values: Tensor) -> Tensor:
     return values.masked_fill(~((values >= 0) & (values < math.inf)), math.nan)
 
 
-def _weights_hint(weights: Tensor, p: Tensor) -> str:
+def _weights_hint(weights: Tensor, p: Side) -> str:
     """How weights that do not broadcast may be mended."""
     if weights.ndim == p.ndim and weights.shape[-1] == 1:
         return "They have a dimension for the classes, which weights of rows lack: weights.squeeze(-1)."

@@ -9,6 +9,7 @@ from torch import Tensor
 from torchdivergence._divergences import DivergenceSpec
 from torchdivergence._divergences.docs import metric_doc
 from torchdivergence._inputs.names import refuse_other_names
+from torchdivergence._inputs.projected import Side
 from torchdivergence._inputs.settings import Dim, LogProb, NanPolicy, Reduction
 from torchdivergence._metrics.row_evaluator import RowEvaluator
 from torchdivergence._metrics.shared_pass import SharedPass
@@ -89,7 +90,7 @@ class DivergenceMetric(SingleStateMetric):
         state = self.current_state
         return int(state.view(torch.float64).isnan().sum()) if self._part is None else _TOTALS.read(state).invalid
 
-    def update(self, p: Tensor, q: Tensor, weights: Tensor | None = None) -> None:
+    def update(self, p: Side, q: Side, weights: Tensor | None = None) -> None:
         """Update with a batch of rows. If this raises, the metric is as it was before.
 
         Args:
@@ -112,7 +113,7 @@ class DivergenceMetric(SingleStateMetric):
         values = self.compute() if val is None else val
         return plot_values(values, with_unit(self.spec.metric, self.evaluator.unit), ax)
 
-    def _batch_stats(self, p: Tensor, q: Tensor | None = None, weights: Tensor | None = None) -> RowBatch:
+    def _batch_stats(self, p: Side, q: Side | None = None, weights: Tensor | None = None) -> RowBatch:
         if self.shared_pass and (shared := self.shared_pass.batch(self.evaluator.key)):
             return shared
         return self.evaluator(self.state_device, p, q, weights)

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from torchdivergence._divergences import DivergenceSpec
 from torchdivergence._inputs.placement import own_rows
+from torchdivergence._inputs.projected import Side
 from torchdivergence._inputs.settings import Dim, LogProb, NanPolicy, Reduction, check_nan_policy, check_settings
 from torchdivergence._inputs.tensors import Rows, check_rows
 from torchdivergence._inputs.warnings import InputSanityCheck
@@ -68,7 +69,7 @@ class RowEvaluator:
         """A copy that has not inspected any input yet."""
         return RowEvaluator(self.spec, self.parameter, **self.given, nan_policy=self.nan_policy)  # type: ignore[arg-type]
 
-    def check(self, p: Tensor, q: Tensor | None, weights: Tensor | None = None) -> Rows:
+    def check(self, p: Side, q: Side | None, weights: Tensor | None = None) -> Rows:
         """The checked rows. Raises on bad input."""
         return check_rows(p, self.spec.second(p, q), weights, self.settings)
 
@@ -76,16 +77,16 @@ class RowEvaluator:
         """Inspect the first rows for signs that they are something else than they were passed as."""
         self._sanity.inspect(rows, self.settings.log_prob, self.nan_policy)
 
-    def __call__(self, device: torch.device, p: Tensor, q: Tensor | None, weights: Tensor | None = None) -> RowBatch:
+    def __call__(self, device: torch.device, p: Side, q: Side | None, weights: Tensor | None = None) -> RowBatch:
         """The divergence of each row in nats, for a metric on a device."""
         rows, _ = own_rows(self.check(p, q, weights), device)
         self.inspect(rows)
         values = row_divergence(rows.p, rows.q, self.settings.log_prob, self.settings.temperature, self.key)
         return RowBatch({DIVERGENCE: values}, rows.weights, rows.items)
 
-    def evaluate(self, rows: Rows, keys: Sequence[str]) -> Sequence[Tensor]:
+    def evaluate(self, p: Side, q: Side, keys: Sequence[str]) -> Sequence[Tensor]:
         """Several divergences of checked rows, from one pass over the classes."""
-        return row_divergences(rows.p, rows.q, self.settings.log_prob, self.settings.temperature, keys)
+        return row_divergences(p, q, self.settings.log_prob, self.settings.temperature, keys)
 
     def emit_warnings(self) -> None:
         """Emit pending warnings about the inputs. This waits for the device."""

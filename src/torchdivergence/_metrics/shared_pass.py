@@ -9,6 +9,7 @@ from torch import Tensor
 from torchmetrics.utilities.distributed import gather_all_tensors
 
 from torchdivergence._inputs.placement import own_rows
+from torchdivergence._inputs.projected import Side
 from torchdivergence._metrics.row_evaluator import InvalidRowsError
 from torchdivergence._states.part import DIVERGENCE, RowBatch
 
@@ -40,7 +41,7 @@ class SharedPass:
         )
 
     @contextmanager
-    def evaluated(self, p: Tensor, q: Tensor, weights: Tensor | None = None) -> Iterator[None]:
+    def evaluated(self, p: Side, q: Side, weights: Tensor | None = None) -> Iterator[None]:
         """Within this context ``batch`` has the values of all metrics, from one pass over the classes."""
         first = self.metrics[0]
         evaluator = first.evaluator
@@ -48,7 +49,7 @@ class SharedPass:
         with torch.no_grad():
             rows, _ = own_rows(evaluator.check(p, q, weights), first.state_device)
             evaluator.inspect(rows)
-            values = evaluator.evaluate(rows, keys)
+            values = evaluator.evaluate(rows.p, rows.q, keys)
         try:
             self._batches = {
                 key: RowBatch({DIVERGENCE: x}, rows.weights, rows.items) for key, x in zip(keys, values, strict=True)
