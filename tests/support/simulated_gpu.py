@@ -211,7 +211,7 @@ def _term_sums(p: Any, q: Any, log_prob: Any, temperature: float, terms: Any) ->
         values.copy_(_interpreted(p.memory, q.memory, log_prob, temperature, terms))
 
     for recording in _recordings:
-        recording.triton += ["rows"] * len(row_kernels._requests(terms))
+        recording.triton += ["rows"] * len(list(row_kernels._requests(terms)))
         recording.steps.append(again)
     return GpuTensor(values)
 
