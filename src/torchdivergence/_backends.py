@@ -33,8 +33,8 @@ def backends() -> dict[str, str]:
     """Backends and their status: "available", or the reason why a backend is missing.
 
     - ``"native"``: C kernels for CPU tensors, in float64. They cover every divergence but chi-squared, alpha and Rényi.
-    - ``"triton"``: Triton kernels for CUDA tensors of at most 32 bits. They cover the same divergences, at temperatures
-      between 1e-4 and 1e4.
+    - ``"triton"``: Triton kernels for CUDA tensors of at most 32 bits. They cover every divergence at temperatures
+      between 1e-4 and 1e4; alpha and Rényi at orders alpha from -2 to 3.
     - ``"reference"``: plain PyTorch in float64, for any device and every divergence.
 
     Example:

@@ -12,7 +12,7 @@ pytest.importorskip("triton", minversion="3.3", reason="older versions compile b
 
 from tests.support.machine_code import ARCHITECTURES, CASES, COUNTS
 
-LONG, SHORT = CASES[1], CASES[4]
+LONG, SHORT = CASES[1], CASES[5]
 MARGIN = 1.1
 """Other versions of Triton may need as many more instructions."""
 

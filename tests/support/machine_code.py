@@ -33,16 +33,18 @@ class Case(NamedTuple):
 
     kernel: str
     dtype: str
-    all_terms: bool
+    terms: str
     classes: int
 
     def __str__(self) -> str:
-        return f"{self.kernel}, {self.dtype}, {self.classes} classes, {'all terms' if self.all_terms else 'KL'}"
+        return f"{self.kernel}, {self.dtype}, {self.classes} classes, {self.terms}"
 
 
+_TERMS = {"KL": ("kl",), "KL and top classes": ("kl", "top_p", "top_q"), "Rényi": ("alpha", "log_powers")}
 CASES = [
-    *(Case("long_rows", dtype, all_terms, 128_256) for dtype in ("bf16", "fp32") for all_terms in (False, True)),
-    *(Case("short_rows", "fp32", all_terms, classes) for classes in (10, 1000) for all_terms in (False, True)),
+    *(Case("long_rows", dtype, terms, 128_256) for dtype in ("bf16", "fp32") for terms in ("KL", "all terms")),
+    *(Case("short_rows", "fp32", terms, classes) for classes in (10, 1000) for terms in ("KL", "all terms")),
+    *(Case("long_rows", "bf16", terms, 128_256) for terms in ("KL and top classes", "Rényi")),
 ]
 
 
@@ -64,7 +66,7 @@ def _compile(case: Case, architecture: int) -> Any:
     from torchdivergence._rows import triton as backend
 
     kernel = getattr(backend, case.kernel)
-    terms = backend.TERMS if case.all_terms else ("kl",)
+    terms = _TERMS.get(case.terms, backend.TERMS)
     constants = backend.slots({name: place for place, name in enumerate(terms)})
     unit = 8 if case.dtype == "bf16" else 4
     sizes, options = backend.program(case.classes)

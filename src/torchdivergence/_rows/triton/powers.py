@@ -21,6 +21,8 @@ from torchdivergence._rows.triton.pairs import LARGEST, ratio_functions
 _SCALE = tl.constexpr(65536.0)
 _WHOLE = tl.constexpr(256.0)
 """Scaled logarithms above it are integers in any case."""
+_MOST_LOW = tl.constexpr(64 / 65536)
+"""The largest size of a second float; it is larger only if the first one is beyond 2**29, where it does not matter."""
 _NO_UNIT = tl.constexpr(-1e38)
 
 
@@ -63,7 +65,8 @@ def log_power(
     low += tl.fma(b, of_b, -y) + b * of_b_low
     y, rest = two_sum(y, -mass)
     z, more = two_sum(x, y)
-    return z, low + (rest + more)
+    low += rest + more
+    return z, tl.minimum(tl.maximum(low, -_MOST_LOW), _MOST_LOW)
 
 
 @triton.jit
@@ -80,8 +83,8 @@ def whole_unit(z):
 
 @triton.jit
 def unscaled_power(z):
-    """The power of a scaled logarithm in one float; of a positive one, which is an error of another, at most 2**64."""
-    return tl.exp2(tl.minimum(z * _SCALE, 64.0))
+    """The power of a scaled logarithm in one float."""
+    return tl.exp2(z * _SCALE)
 
 
 @triton.jit
