@@ -129,7 +129,7 @@ def test_a_traced_gradient_is_one_operator_more(divergence: Divergence, case: Ca
         return grad(lambda x, y: case.ours(divergence)(x, y).sum(), (0, 1))(p, q)
 
     traced = make_fx(gradient, tracing_mode="symbolic")(*case.rows())
-    assert operators_of(traced.graph) == ["row_divergence", "row_gradients"]
+    assert operators_of(traced.graph) == ["row_divergence_and_masses", "row_gradients_by_masses"]
     assert_equal(traced(*other_rows(case, 3, 4)), gradient(*other_rows(case, 3, 4)))
 
 
@@ -345,9 +345,10 @@ def test_fake_tensors_have_values_of_the_right_shape(divergence: Divergence, cas
 def test_the_operators_of_rows_pass_the_checks_of_torch(divergence: Divergence, requires_grad: bool) -> None:
     p, q = (x.requires_grad_(requires_grad) for x in LOGITS.rows())
     key, ones = key_of(divergence), torch.ones(3, dtype=torch.float64)
-    values = OPERATORS.ROW_DIVERGENCE(p, q, 3, 0.7, key).detach()
+    values, log_masses = (x.detach() for x in OPERATORS.ROW_DIVERGENCE_AND_MASSES(p, q, 3, 0.7, key))
     torch.library.opcheck(OPERATORS.ROW_DIVERGENCE, (p, q, 3, 0.7, key))
-    torch.library.opcheck(OPERATORS.ROW_GRADIENTS, (ones, values, p, q, 3, 0.7, key, 3))
+    torch.library.opcheck(OPERATORS.ROW_DIVERGENCE_AND_MASSES, (p, q, 3, 0.7, key))
+    torch.library.opcheck(OPERATORS.ROW_GRADIENTS, (ones, values, p, q, log_masses, 3, 0.7, key, 3))
     torch.library.opcheck(OPERATORS.ROW_DIVERGENCES, (p, q, 3, 0.7, 2, f"{key} entropy"))
 
 
