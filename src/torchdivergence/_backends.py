@@ -32,9 +32,9 @@ def selected() -> str:
 def backends() -> dict[str, str]:
     """Backends and their status: "available", or the reason why a backend is missing.
 
-    - ``"native"``: C kernels for CPU tensors, in float64. They cover every divergence but chi-squared, alpha and Rényi.
-    - ``"triton"``: Triton kernels for CUDA tensors of at most 32 bits. They cover every divergence at temperatures
-      between 1e-4 and 1e4; alpha and Rényi at orders alpha from -2 to 3.
+    - ``"native"``: C kernels for CPU tensors, in float64. They cover every divergence.
+    - ``"triton"``: Triton kernels for CUDA tensors of at most 32 bits. They cover every divergence and its gradients at
+      temperatures between 1e-4 and 1e4; alpha and Rényi at orders alpha from -2 to 3.
     - ``"reference"``: plain PyTorch in float64, for any device and every divergence.
 
     Example:
@@ -61,9 +61,10 @@ def use_backend(name: str) -> Iterator[None]:
 
     Args:
         name: ``"auto"`` takes, for each call, the fastest backend that supports the tensors and the divergence, and
-            falls back to the reference. ``"native"``, ``"triton"`` and ``"reference"`` take that backend alone for
-            values: a call that it does not support raises :class:`NotImplementedError`. Gradients always come from the
-            reference.
+            falls back to the reference. ``"native"``, ``"triton"`` and ``"reference"`` take that backend alone: a
+            call that it does not support raises :class:`NotImplementedError`. ``"native"`` leaves gradients to the
+            reference. A backward pass takes the backend of its forward pass; that of a compiled function takes the one
+            of the process.
 
     Raises:
         ValueError: There is no backend of this name.
@@ -79,6 +80,13 @@ def use_backend(name: str) -> Iterator[None]:
     """
     if reason := missing().get(_check_name(name, "the backend")):
         raise RuntimeError(f"backend {name!r} is missing: {reason}.")
+    with selecting(name):
+        yield
+
+
+@contextmanager
+def selecting(name: str) -> Iterator[None]:
+    """Choose a backend that is known to be there."""
     token = _selected.set(name)
     try:
         yield

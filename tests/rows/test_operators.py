@@ -22,9 +22,10 @@ pytestmark = quiet
 def test_the_operators_of_rows_pass_the_checks_of_torch(divergence: Divergence, requires_grad: bool) -> None:
     p, q = (x.requires_grad_(requires_grad) for x in LOGITS.rows())
     key, ones = key_of(divergence), torch.ones(3, dtype=torch.float64)
-    values = OPERATORS.ROW_DIVERGENCE(p, q, 3, 0.7, key).detach()
+    values, log_masses = (x.detach() for x in OPERATORS.ROW_DIVERGENCE_AND_MASSES(p, q, 3, 0.7, key))
     torch.library.opcheck(OPERATORS.ROW_DIVERGENCE, (p, q, 3, 0.7, key))
-    torch.library.opcheck(OPERATORS.ROW_GRADIENTS, (ones, values, p, q, 3, 0.7, key, 3))
+    torch.library.opcheck(OPERATORS.ROW_DIVERGENCE_AND_MASSES, (p, q, 3, 0.7, key))
+    torch.library.opcheck(OPERATORS.ROW_GRADIENTS, (ones, values, p, q, log_masses, 3, 0.7, key, 3))
     torch.library.opcheck(OPERATORS.ROW_DIVERGENCES, (p, q, 3, 0.7, 2, f"{key} entropy"))
 
 

@@ -25,7 +25,7 @@ def differentiable_gradients(
     divergence: str,
     sides: int,
 ) -> tuple[Tensor, Tensor]:
-    """The result of the operator ``row_gradients``.
+    """The result of the operator ``row_gradients_by_masses``.
 
     Gradients are zero in rows of infinite value, and in invalid rows on which nothing depends. At a probability of 0
     their derivatives are accurate to about 1e-7, where they exist.

@@ -10,6 +10,8 @@ from torch import Tensor
 from torchdivergence._divergences import Term
 from torchdivergence._extension import native
 from torchdivergence._rows.reference import blocks
+from torchdivergence._rows.reference import gradients as gradients  # the extension has none of its own
+from torchdivergence._rows.reference import supports_gradients as supports_gradients
 
 _LAYOUT: dict[str, Any] = native.LAYOUT if native else {"terms": (), "dtypes": {}, "max_dims": 0, "max_terms": 1}
 TERM_CODES = {name: index for index, name in enumerate(_LAYOUT["terms"])}

@@ -20,22 +20,26 @@ from torch.library import Library
 
 from torchdivergence import _extension
 from torchdivergence._backends import AUTO, NATIVE, REFERENCE, TRITON, missing, selected
-from torchdivergence._divergences import Divergence, Term, by_key
+from torchdivergence._divergences import LOG_MASSES, Divergence, Term, by_key
 from torchdivergence._rows import native, reference
 
 NAMESPACE = "torchdivergence"
 LIBRARY = Library(NAMESPACE, "DEF")
 # The first setting is an integer: DTensor tells two calls apart by the arguments from the first integer on.
-_SIDES = "Tensor p, Tensor q, int log_prob, float temperature"
+_SETTINGS = "int log_prob, float temperature"
+_SIDES = f"Tensor p, Tensor q, {_SETTINGS}"
 for _schema in (
     f"row_divergence({_SIDES}, str divergence) -> Tensor",
-    f"row_gradients(Tensor grad_output, Tensor values, {_SIDES}, str divergence, int sides) -> (Tensor, Tensor)",
+    f"row_divergence_and_masses({_SIDES}, str divergence) -> (Tensor, Tensor)",
+    f"row_gradients_by_masses(Tensor grad_output, Tensor values, Tensor p, Tensor q, Tensor log_masses, {_SETTINGS}, "
+    "str divergence, int sides) -> (Tensor, Tensor)",
     f"row_divergences({_SIDES}, int count, str divergences) -> Tensor",
 ):
     LIBRARY.define(_schema, tags=(torch.Tag.pt2_compliant_tag,))
 
 ROW_DIVERGENCE = torch.ops.torchdivergence.row_divergence.default
-ROW_GRADIENTS = torch.ops.torchdivergence.row_gradients.default
+ROW_DIVERGENCE_AND_MASSES = torch.ops.torchdivergence.row_divergence_and_masses.default
+ROW_GRADIENTS = torch.ops.torchdivergence.row_gradients_by_masses.default
 ROW_DIVERGENCES = torch.ops.torchdivergence.row_divergences.default
 
 
@@ -76,11 +80,15 @@ def _term_sums(
             sums.update(zip(supported, backend.term_sums(p, q, log_prob, temperature, supported), strict=True))
     if len(sums) < len(terms):
         lacking = ", ".join(term.name for term in terms if term not in sums)
-        raise NotImplementedError(
-            f"backend {selected()!r} does not support {lacking} of {p.dtype} and {q.dtype} tensors on {p.device} at "
-            f"temperature {temperature:g}. Use the backend 'auto', which falls back to the reference."
-        )
+        raise _unsupported(lacking, p, q, temperature)
     return sums
+
+
+def _unsupported(quantity: str, p: Tensor, q: Tensor, temperature: float) -> NotImplementedError:
+    return NotImplementedError(
+        f"backend {selected()!r} does not support {quantity} of {p.dtype} and {q.dtype} tensors on {p.device} at "
+        f"temperature {temperature:g}. Use the backend 'auto', which falls back to the reference."
+    )
 
 
 def _candidates(p: Tensor) -> Sequence[Any]:
@@ -110,6 +118,15 @@ def _divergence_kernel(p: Tensor, q: Tensor, log_prob: int, temperature: float, 
     return evaluate(p, q, side_flags(log_prob), temperature, (by_key(divergence),))[0]
 
 
+def _divergence_and_masses_kernel(
+    p: Tensor, q: Tensor, log_prob: int, temperature: float, divergence: str
+) -> tuple[Tensor, Tensor]:
+    """The values, and the logarithms of the normalizers of p and of q, ``[2, *batch]``."""
+    numerics = [by_key(key) for key in (divergence, *LOG_MASSES)]
+    values, *log_masses = evaluate(p, q, side_flags(log_prob), temperature, numerics)
+    return values.clone(), torch.stack(log_masses)  # values may be a view, whose tangents torch would refuse
+
+
 def _divergences_kernel(
     p: Tensor, q: Tensor, log_prob: int, temperature: float, count: int, divergences: str
 ) -> Tensor:
@@ -118,17 +135,25 @@ def _divergences_kernel(
     return torch.stack(evaluate(p, q, side_flags(log_prob), temperature, numerics))
 
 
-def _gradients_kernel(grad_output: Tensor, values: Tensor, p: Tensor, q: Tensor, *settings: Any) -> tuple[Tensor, ...]:
+def _gradients_kernel(
+    grad_output: Tensor, values: Tensor, p: Tensor, q: Tensor, log_masses: Tensor, *settings: Any
+) -> tuple[Tensor, ...]:
     """The gradients of p and of q; an empty tensor for a side that is not wanted."""
-    log_prob, temperature, divergence, sides = settings
-    grads = reference.gradients(
-        p, q, side_flags(log_prob), temperature, by_key(divergence), values, grad_output, side_flags(sides)
-    )
+    log_prob, temperature, key, sides = settings
+    call = p, q, side_flags(log_prob), temperature, by_key(key)
+    backend = next((x for x in _candidates(p) if x.supports_gradients(*call)), None)
+    if backend is None:
+        raise _unsupported(f"gradients of {key}", p, q, temperature)
+    grads = backend.gradients(*call, values, log_masses, grad_output, side_flags(sides))
     return tuple(x.new_empty(0) if grad is None else grad for x, grad in zip((p, q), grads, strict=True))
 
 
 def _divergence_shape(p: Tensor, *_: object) -> Tensor:
     return torch.empty(p.shape[:-1], dtype=torch.float64, device=p.device)
+
+
+def _divergence_and_masses_shape(p: Tensor, *_: object) -> tuple[Tensor, Tensor]:
+    return _divergence_shape(p), torch.empty((2, *p.shape[:-1]), dtype=torch.float64, device=p.device)
 
 
 def _divergences_shape(p: Tensor, *settings: Any) -> Tensor:
@@ -143,7 +168,8 @@ def _gradients_shape(grad_output: Tensor, values: Tensor, p: Tensor, q: Tensor, 
 for _name, _kernel, _shape in (
     ("row_divergence", _divergence_kernel, _divergence_shape),
     ("row_divergences", _divergences_kernel, _divergences_shape),
-    ("row_gradients", _gradients_kernel, _gradients_shape),
+    ("row_divergence_and_masses", _divergence_and_masses_kernel, _divergence_and_masses_shape),
+    ("row_gradients_by_masses", _gradients_kernel, _gradients_shape),
 ):
     LIBRARY.impl(_name, _kernel, "CompositeExplicitAutograd")
     LIBRARY.impl(_name, _shape, "Meta")  # register_fake does the same, and takes 15 ms each

@@ -51,6 +51,11 @@ def term_sums(p: Tensor, q: Tensor, log_prob: tuple[bool, bool], temperature: fl
     return values
 
 
+def supports_gradients(*_: object) -> bool:
+    """True: any tensors and any divergence."""
+    return True
+
+
 def gradients(
     p: Tensor,
     q: Tensor,
@@ -58,6 +63,7 @@ def gradients(
     temperature: float,
     divergence: Divergence,
     values: Tensor,
+    log_masses: Tensor,  # noqa: ARG001  # normalizing again keeps the digits of large logits
     grad_output: Tensor,
     needed: tuple[bool, bool],
 ) -> tuple[Tensor | None, Tensor | None]:

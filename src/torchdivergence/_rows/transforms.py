@@ -10,6 +10,7 @@ from torchdivergence._rows.operators import (
     LIBRARY,
     NAMESPACE,
     ROW_DIVERGENCE,
+    ROW_DIVERGENCE_AND_MASSES,
     ROW_DIVERGENCES,
     ROW_GRADIENTS,
     side_flags,
@@ -29,19 +30,25 @@ def _divergence_vmap(info: Any, in_dims: Any, p: Tensor, q: Tensor, *settings: A
     return ROW_DIVERGENCE(*_sides_first(info, in_dims, p, q), *settings), 0
 
 
+def _divergence_and_masses_vmap(info: Any, in_dims: Any, p: Tensor, q: Tensor, *settings: Any) -> Any:
+    return ROW_DIVERGENCE_AND_MASSES(*_sides_first(info, in_dims, p, q), *settings), (0, 1)
+
+
 def _divergences_vmap(info: Any, in_dims: Any, p: Tensor, q: Tensor, *settings: Any) -> tuple[Tensor, int]:
     return ROW_DIVERGENCES(*_sides_first(info, in_dims, p, q), *settings), 1
 
 
 def _gradients_vmap(info: Any, in_dims: Any, *args: Any) -> Any:
-    tensors = [batch_first(x, dim, info.batch_size) for x, dim in zip(args[:4], in_dims[:4], strict=True)]
-    return ROW_GRADIENTS(*tensors, *args[4:]), tuple(0 if need else None for need in side_flags(args[-1]))
+    *rows, log_masses = (batch_first(x, dim, info.batch_size) for x, dim in zip(args[:5], in_dims[:5], strict=True))
+    grads = ROW_GRADIENTS(*rows, log_masses.movedim(1, 0), *args[5:])
+    return grads, tuple(0 if need else None for need in side_flags(args[-1]))
 
 
 for _name, _rule in (
     ("row_divergence", _divergence_vmap),
     ("row_divergences", _divergences_vmap),
-    ("row_gradients", _gradients_vmap),
+    ("row_divergence_and_masses", _divergence_and_masses_vmap),
+    ("row_gradients_by_masses", _gradients_vmap),
 ):
     register_vmap(f"{NAMESPACE}::{_name}", _rule, lib=LIBRARY)
 
@@ -63,11 +70,15 @@ def register_shardings() -> None:
     def _(p: Any, q: Any, *settings: Any) -> list[Any]:  # noqa: ARG001
         return placements(["row"], ["row", "row", *[""] * len(settings)], p.ndim)
 
+    @register_sharding(ROW_DIVERGENCE_AND_MASSES)  # type: ignore[untyped-decorator]
+    def _(p: Any, q: Any, *settings: Any) -> list[Any]:  # noqa: ARG001
+        return placements(["row", "stacked"], ["row", "row", *[""] * len(settings)], p.ndim)
+
     @register_sharding(ROW_DIVERGENCES)  # type: ignore[untyped-decorator]
     def _(p: Any, q: Any, *settings: Any) -> list[Any]:  # noqa: ARG001
         return placements(["stacked"], ["row", "row", *[""] * len(settings)], p.ndim)
 
     @register_sharding(ROW_GRADIENTS)  # type: ignore[untyped-decorator]
-    def _(grad_output: Any, values: Any, p: Any, q: Any, *settings: Any) -> list[Any]:  # noqa: ARG001
+    def _(grad_output: Any, values: Any, p: Any, q: Any, log_masses: Any, *settings: Any) -> list[Any]:  # noqa: ARG001
         outputs = ["row" if need else "whole" for need in side_flags(settings[-1])]
-        return placements(outputs, ["row"] * 4 + [""] * len(settings), p.ndim)
+        return placements(outputs, ["row"] * 4 + ["stacked"] + [""] * len(settings), p.ndim)

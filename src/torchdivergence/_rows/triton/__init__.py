@@ -8,7 +8,9 @@ import torch
 import triton
 from torch import Tensor
 
-from torchdivergence._divergences import Term
+from torchdivergence._divergences import LOG_MASSES, Divergence, Term, by_key
+from torchdivergence._rows.triton.gradients import gradients as gradients
+from torchdivergence._rows.triton.gradients import has_gradients
 from torchdivergence._rows.triton.layout import MAX_DIMS, row_layout
 from torchdivergence._rows.triton.long_rows import long_rows
 from torchdivergence._rows.triton.mixture import mixture_polynomial
@@ -57,6 +59,14 @@ def _parameter(term: Term) -> tuple[str, float]:
     if term.name in ("chi_squared", "alpha", "log_powers"):
         return "alpha", term.parameter or 2.0
     return ("beta", term.parameter) if term.name == "jensen_shannon" else ("", 0.0)
+
+
+def supports_gradients(
+    p: Tensor, q: Tensor, log_prob: tuple[bool, bool], temperature: float, divergence: Divergence
+) -> bool:
+    """Whether gradients of a divergence with respect to these tensors are supported."""
+    [log_mass] = by_key(LOG_MASSES[0]).terms
+    return supports(p, q, log_prob, temperature, log_mass) and has_gradients(divergence, log_prob)
 
 
 def term_sums(p: Tensor, q: Tensor, log_prob: tuple[bool, bool], temperature: float, terms: tuple[Term, ...]) -> Tensor:

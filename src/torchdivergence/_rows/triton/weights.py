@@ -10,6 +10,12 @@ SHAPES = (
     *("p_stride", "q_stride", "classes"),
 )
 """Arguments of the kernels that are not compiled in, whatever their values."""
+GRADIENT_SHAPES = (
+    *SHAPES[:9],
+    *(f"grad_{side}_stride_{dim}" for side in "pq" for dim in range(3)),
+    *("p_stride", "q_stride", "grad_p_stride", "grad_q_stride", "classes"),
+)
+"""Those of the kernels for gradients."""
 
 
 @triton.jit
@@ -72,3 +78,50 @@ def log_weight(x, IS_LOG: tl.constexpr):
     positive = (x > 0) & (x < INF)
     high, low = two_floats(tl.log(tl.where(positive, x, 1.0).to(tl.float64)))
     return tl.where(positive, high, tl.where(x == 0, -INF, float("nan"))), low
+
+
+@triton.jit
+def tiles(PEELED: tl.constexpr, classes, TILE: tl.constexpr, UNIT: tl.constexpr):
+    """Where the tiles start and end that are read without a mask and, if PEELED, those with one."""
+    unmasked = classes // TILE * TILE if UNIT > 1 else classes * 0
+    if PEELED:
+        return unmasked, classes
+    return classes * 0, unmasked
+
+
+@triton.jit
+def read_tile(
+    pointer, start, classes, stride, IS_LOG: tl.constexpr, MASKED: tl.constexpr, UNIT: tl.constexpr, T: tl.constexpr
+):  # fmt: skip
+    """The log-weights of :func:`load_tile`, in two floats."""
+    return log_weight(load_tile(pointer, start, classes, stride, IS_LOG, MASKED, UNIT, T), IS_LOG)
+
+
+@triton.jit
+def store_tile(
+    pointer, x, start, classes, stride, MASKED: tl.constexpr, UNIT: tl.constexpr, T: tl.constexpr
+):  # fmt: skip
+    """Store numbers that are in the order of :func:`load_tile`."""
+    first = start + tl.arange(0, T)[:, None] * 8
+    x = tl.reshape(x.to(pointer.dtype.element_ty), [T, 4, 2])
+    if UNIT == 8:
+        index = first + tl.arange(0, 8)[None, :]
+        _store(pointer + index, tl.reshape(tl.permute(x, [0, 2, 1]), [T, 8]), index, classes, MASKED)
+    else:
+        near, far = tl.split(x)
+        index = first + tl.arange(0, 4)[None, :]
+        if UNIT == 4:
+            _store(pointer + index, near, index, classes, MASKED)
+            _store(pointer + index + 4, far, index + 4, classes, MASKED)
+        else:
+            at = pointer + index.to(tl.int64) * stride
+            _store(at, near, index, classes, MASKED)
+            _store(at + 4 * stride, far, index + 4, classes, MASKED)
+
+
+@triton.jit
+def _store(pointer, x, index, classes, MASKED: tl.constexpr):
+    if MASKED:
+        tl.store(pointer, x, mask=index < classes)
+    else:
+        tl.store(pointer, x)
