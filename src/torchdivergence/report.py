@@ -238,12 +238,9 @@ class DivergenceReport(SavedMetric):
         """The divergence, agreements and acceptance, and with targets their columns, evaluated together."""
         settings, with_top = self.evaluator.settings, target is not None or 1 in self.top_k
         keys = [self.evaluator.key, _ACCEPTANCE, *(LOG_MASSES if target is not None else ())]
-        if with_top and rows.p.is_cpu:  # on other devices a kernel for the divergence alone is faster
-            keys += TOP_CLASSES
+        keys += TOP_CLASSES if with_top else ()
         found = dict(zip(keys, self.evaluator.evaluate(rows, keys), strict=True))
         tops = [found[key] for key in TOP_CLASSES if key in found]
-        if with_top and not tops:
-            tops = [x.max(-1).indices for x in (rows.p, rows.q)]
         columns = agreement_columns(rows.p, rows.q, tops, self.top_k)
         columns |= {DIVERGENCE: found[self.evaluator.key], _ACCEPTANCE: found[_ACCEPTANCE]}
         if target is None:
