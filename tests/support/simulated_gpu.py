@@ -79,6 +79,10 @@ class GpuTensor(Tensor):
         """The address of its numbers."""
         return self.memory.data_ptr()
 
+    def untyped_storage(self) -> torch.UntypedStorage:
+        """The memory that it shares with its views."""
+        return self.memory.untyped_storage()
+
     def __deepcopy__(self, memo: Any) -> "GpuTensor":
         return GpuTensor(self.memory.clone())
 
