@@ -75,6 +75,9 @@ def test_losses_and_probabilities_of_the_target_have_the_values_of_the_definitio
                 for name, value in zip(TARGET_COLUMNS, expected, strict=True):
                     # a loss is accurate to a few roundings of a loss of size 10; so are differences, absolutely
                     assert math.isclose(float(found[name][i, j]), value, rel_tol=1e-14, abs_tol=1e-14), name
+                shares = (mpmath.exp(-mpmath.mpf(float(found[name][i, j]))) for name in ("loss_p", "loss_q"))
+                of_losses = float(-mpmath.fsub(*shares))  # given the losses, the difference keeps its digits
+                assert math.isclose(float(found["delta_p"][i, j]), of_losses, rel_tol=2e-15)
 
 
 @every_backend
@@ -107,7 +110,8 @@ def test_backends_agree_on_tied_classes_and_any_memory_layout(
     with use_backend("reference"):
         expected = columns(logits[0], logits[1], target, (True, True))
     wide = torch.cat([logits, logits], -1)[..., :6]
-    for p, q in (logits, wide, logits.repeat_interleave(2, -1)[..., ::2]):
+    spaced = logits.repeat_interleave(2, -1)[..., ::2]
+    for p, q in (logits, (wide[0], logits[1]), (logits[0], spaced[1])):
         for given in (target, target.to(torch.int32), target.T.contiguous().T if target.dim() == 2 else target):
             with columns_by(backend):
                 found = columns(p, q, given, (True, True))
