@@ -241,8 +241,7 @@ class DivergenceReport(SavedMetric):
         """The divergence, agreements and acceptance, and with targets their columns, evaluated together."""
         settings, with_top = self.evaluator.settings, target is not None or 1 in self.top_k
         keys = [self.evaluator.key, _ACCEPTANCE, *(LOG_MASSES if target is not None else ())]
-        if with_top:
-            keys += TOP_CLASSES
+        keys += TOP_CLASSES if with_top else ()
         found = dict(zip(keys, self.evaluator.evaluate(p, q, keys), strict=True))
         tops = [found[key] for key in TOP_CLASSES if key in found]
         columns = agreement_columns(p, q, tops, self.top_k)

@@ -1,20 +1,43 @@
-"""Columns of rows with a target: native and reference code against the definition in high precision."""
+"""Columns of rows with a target: all backends against the definition in high precision."""
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from itertools import product
 
 import mpmath
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
 from tests.support.backends import BACKENDS, specs, use_backend
 from torchdivergence._layout import CORRECTNESS_COLUMNS, TARGET_COLUMNS
-from torchdivergence._rows import row_divergences
+from torchdivergence._rows import row_divergences, tokens
 from torchdivergence._rows.tokens import target_columns
 
+# The interpreter of Triton before 3.6
+pytestmark = pytest.mark.filterwarnings("ignore:Conversion of an array with ndim > 0 to a scalar:DeprecationWarning")
+
+TRITON = "the Triton kernel"
 KEYS = (*specs.LOG_MASSES, *specs.TOP_CLASSES)
 Sides = tuple[bool, bool]
+
+
+every_backend = pytest.mark.parametrize("backend", [*BACKENDS, TRITON])
+
+
+@contextmanager
+def columns_by(backend: str) -> Iterator[None]:
+    """The columns come from a backend. The Triton kernel is interpreted; what it needs of the rows is native."""
+    if backend != TRITON:
+        with use_backend(backend):
+            yield
+        return
+    kernels = pytest.importorskip("torchdivergence._rows.triton")
+    with pytest.MonkeyPatch.context() as patch, np.errstate(all="ignore"):
+        patch.setattr(tokens, "triton_for", lambda *_: kernels)
+        yield
 
 
 def columns(p: Tensor, q: Tensor, target: Tensor, log_prob: Sides, temperature: float = 1.0) -> dict[str, Tensor]:
@@ -28,7 +51,7 @@ def log_probability(row: Tensor, target: int, is_log: bool, temperature: float) 
     return mpmath.log(weights[target] / mpmath.fsum(weights))
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
+@every_backend
 @pytest.mark.parametrize("noise", [1e-6, 1e-2, 3.0])
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
 def test_losses_and_probabilities_of_the_target_have_the_values_of_the_definition(
@@ -40,7 +63,7 @@ def test_losses_and_probabilities_of_the_target_have_the_values_of_the_definitio
     target = torch.randint(0, 20, (4, 3), generator=generator)
     for log_prob, temperature in [((True, True), 2.5), *(((a, b), 1.0) for a in (True, False) for b in (True, False))]:
         sides = [x.to(dtype) if is_log else x.exp().to(dtype) for x, is_log in zip((p, q), log_prob, strict=True)]
-        with use_backend(backend), mpmath.workdps(50):
+        with columns_by(backend), mpmath.workdps(50):
             found = columns(sides[0], sides[1], target, log_prob, temperature)
             for i, j in product(range(4), range(3)):
                 t = int(target[i, j])
@@ -52,13 +75,16 @@ def test_losses_and_probabilities_of_the_target_have_the_values_of_the_definitio
                 for name, value in zip(TARGET_COLUMNS, expected, strict=True):
                     # a loss is accurate to a few roundings of a loss of size 10; so are differences, absolutely
                     assert math.isclose(float(found[name][i, j]), value, rel_tol=1e-14, abs_tol=1e-14), name
+                shares = (mpmath.exp(-mpmath.mpf(float(found[name][i, j]))) for name in ("loss_p", "loss_q"))
+                of_losses = float(-mpmath.fsub(*shares))  # given the losses, the difference keeps its digits
+                assert math.isclose(float(found["delta_p"][i, j]), of_losses, rel_tol=2e-15)
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
+@every_backend
 def test_a_share_that_is_zero_and_a_target_outside_the_classes_have_special_values(backend: str) -> None:
     p = torch.tensor([[0.0, 1.0], [0.0, 1.0], [0.5, 0.5], [1.0, 3.0]])
     q = torch.tensor([[0.5, 0.5], [0.0, 1.0], [0.0, 1.0], [1.0, 3.0]])
-    with use_backend(backend):
+    with columns_by(backend):
         found = columns(p, q, torch.tensor([0, 0, 0, -100]), (False, False))
     expected = {
         "loss_p": [math.inf, math.inf, math.log(2), math.nan],
@@ -74,16 +100,21 @@ def test_a_share_that_is_zero_and_a_target_outside_the_classes_have_special_valu
 
 @pytest.mark.parametrize("shape", [(), (7,), (2, 3), (2, 1, 3), (0, 4)], ids=str)
 @pytest.mark.parametrize("dtype", [torch.float16, torch.float32])
-def test_backends_agree_on_tied_classes_and_any_memory_layout(shape: tuple[int, ...], dtype: torch.dtype) -> None:
+@pytest.mark.parametrize("backend", ["auto", TRITON])
+def test_backends_agree_on_tied_classes_and_any_memory_layout(
+    backend: str, dtype: torch.dtype, shape: tuple[int, ...]
+) -> None:
     generator = torch.Generator().manual_seed(1)
     logits = torch.randint(0, 4, (2, *shape, 6), generator=generator).to(dtype)
     target = torch.randint(0, 5, shape, generator=generator)
     with use_backend("reference"):
         expected = columns(logits[0], logits[1], target, (True, True))
     wide = torch.cat([logits, logits], -1)[..., :6]
-    for p, q in (logits, wide, logits.repeat_interleave(2, -1)[..., ::2]):
+    spaced = logits.repeat_interleave(2, -1)[..., ::2]
+    for p, q in (logits, (wide[0], logits[1]), (logits[0], spaced[1])):
         for given in (target, target.to(torch.int32), target.T.contiguous().T if target.dim() == 2 else target):
-            found = columns(p, q, given, (True, True))
+            with columns_by(backend):
+                found = columns(p, q, given, (True, True))
             assert list(found) == [*TARGET_COLUMNS, *CORRECTNESS_COLUMNS]
             for name, values in found.items():
                 torch.testing.assert_close(values, expected[name], rtol=1e-14, atol=1e-15)

@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from torchdivergence._states.moments import Moments
+from torchdivergence._states.moments import Moments, stacked
 from torchdivergence._states.part import DIVERGENCE, RowBatch
 
 
@@ -43,3 +43,15 @@ def test_the_effective_number_of_clusters_equals_that_of_fractions(weights: list
     expected = float(sum(clusters) ** 2 / sum(x**2 for x in clusters))
     assert math.isclose(found.effective_clusters, expected, rel_tol=1e-12)
     assert found.effective_clusters <= found.clusters * (1 + 1e-12)
+
+
+def test_stacked_columns_are_a_view_only_of_neighbors_in_memory() -> None:
+    whole = torch.arange(24, dtype=torch.float64).view(4, 2, 3)
+    a, b, c, d = whole.unbind()
+    alone, turned = b.clone(), whole.permute(0, 2, 1).unbind()
+    views = [a, b, c, d], [b, c], [x.contiguous() for x in (a, b)], list(turned[0].T.unsqueeze(0)), [c]
+    copies = [b, a], [a, c], [a, a], [alone, c], [a, alone], [*turned], [turned[0]]
+    for columns, is_view in (*((x, True) for x in views), *((x, False) for x in copies)):
+        found = stacked(columns)
+        assert found.is_contiguous() and torch.equal(found, torch.stack(columns))
+        assert (found.untyped_storage().data_ptr() == whole.untyped_storage().data_ptr()) == is_view

@@ -6,6 +6,7 @@ device. Kernels of Triton run in its interpreter. A recording can be replayed li
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import pytest
@@ -77,6 +78,10 @@ class GpuTensor(Tensor):
     def data_ptr(self) -> int:
         """The address of its numbers."""
         return self.memory.data_ptr()
+
+    def untyped_storage(self) -> torch.UntypedStorage:
+        """The memory that it shares with its views."""
+        return self.memory.untyped_storage()
 
     def __deepcopy__(self, memo: Any) -> "GpuTensor":
         return GpuTensor(self.memory.clone())
@@ -164,16 +169,17 @@ def _is_cuda(x: Any) -> bool:
 
 
 @contextmanager
-def simulated_gpu() -> Iterator[None]:
-    """Within this context tensors can be moved to CUDA."""
+def simulated_gpu(states_are_written: bool = True) -> Iterator[None]:
+    """Within this context tensors can be moved to CUDA. To count launches, kernels need not write states."""
     with pytest.MonkeyPatch.context() as patch:
         for module in (_tensor_kinds, placement, weights):
             patch.setattr(module, "PLAIN_TYPES", (*_PLAIN_TYPES, GpuTensor))
         patch.setattr(_rows, "ROW_DIVERGENCE", operators._divergence_kernel)
         patch.setattr(_rows, "ROW_DIVERGENCES", operators._divergences_kernel)
         patch.setattr(row_kernels, "term_sums", _term_sums)
+        patch.setattr(row_kernels, "token_columns", _token_columns)
         patch.setattr(kernels, "_on_gpu", lambda *tensors: all(isinstance(x, GpuTensor) for x in tensors))
-        patch.setattr(state_kernels, "launch", _launch)
+        patch.setattr(state_kernels, "launch", partial(_launch, _launch_kernel if states_are_written else _skip))
         patch.setattr(torch.cuda, "is_current_stream_capturing", lambda: _capturing)
         with _Factories():
             yield
@@ -194,14 +200,19 @@ def captured() -> Iterator[Recording]:
 _PLAIN_TYPES = _tensor_kinds.PLAIN_TYPES
 _capturing = False
 _interpreted, _launch_kernel = row_kernels.term_sums, state_kernels.launch
+_interpreted_columns = row_kernels.token_columns
 
 
-def _launch(kernel: Any, grid: Any, *args: Any) -> None:
+def _launch(run: Callable[..., None], kernel: Any, grid: Any, *args: Any) -> None:
     inner = [x.memory if isinstance(x, GpuTensor) else x for x in args]
-    _launch_kernel(kernel, grid, *inner)
+    run(kernel, grid, *inner)
     for recording in _recordings:
         recording.triton.append(kernel.__name__)
-        recording.steps.append(lambda: _launch_kernel(kernel, grid, *inner))
+        recording.steps.append(lambda: run(kernel, grid, *inner))
+
+
+def _skip(*_: Any) -> None:
+    """Run nothing."""
 
 
 def _term_sums(p: Any, q: Any, log_prob: Any, temperature: float, terms: Any) -> Tensor:
@@ -211,9 +222,23 @@ def _term_sums(p: Any, q: Any, log_prob: Any, temperature: float, terms: Any) ->
         values.copy_(_interpreted(p.memory, q.memory, log_prob, temperature, terms))
 
     for recording in _recordings:
-        recording.triton += ["rows"] * len(list(row_kernels._requests(terms)))
+        recording.triton += ["rows" for _ in row_kernels._requests(terms)]
         recording.steps.append(again)
     return GpuTensor(values)
+
+
+def _token_columns(*args: Any) -> dict[str, Tensor]:
+    inner = tree_map_only(GpuTensor, lambda x: x.memory, args)
+    columns = _interpreted_columns(*inner)
+
+    def again() -> None:
+        for name, values in _interpreted_columns(*inner).items():
+            columns[name].copy_(values)
+
+    for recording in _recordings:
+        recording.triton.append("token_columns")
+        recording.steps.append(again)
+    return {name: GpuTensor(values) for name, values in columns.items()}
 
 
 @contextmanager

@@ -105,6 +105,11 @@ def _candidates(p: Tensor) -> Sequence[Any]:
     return native, reference
 
 
+def triton_for(*tensors: Tensor) -> Any | None:
+    """The Triton backend, for tensors on CUDA if it may be used."""
+    return _triton() if selected() in (AUTO, TRITON) and all(x.is_cuda for x in tensors) else None
+
+
 @cache
 def _triton() -> ModuleType | None:
     try:

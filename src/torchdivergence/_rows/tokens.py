@@ -9,6 +9,7 @@ from torch import Tensor
 from torchdivergence._backends import REFERENCE, selected
 from torchdivergence._layout import CORRECTNESS_COLUMNS, TARGET_COLUMNS
 from torchdivergence._rows import native
+from torchdivergence._rows.operators import triton_for
 
 
 def agreement_columns(p: Tensor, q: Tensor, tops: Sequence[Tensor], top_k: Sequence[int]) -> dict[str, Tensor]:
@@ -42,6 +43,9 @@ def target_columns(
         log_prob: For p and for q, whether they hold logarithms.
         temperature: Divides the logits.
     """
+    if (kernels := triton_for(*sides)) and kernels.supports_tokens(*sides):
+        found: dict[str, Tensor] = kernels.token_columns(sides, log_masses, tops, target, log_prob, temperature)
+        return found
     target = target.long()
     weights = [_element(x, target) for x in sides]
     if selected() != REFERENCE and native.supports_tokens((*log_masses, *tops), temperature):

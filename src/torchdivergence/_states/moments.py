@@ -161,8 +161,22 @@ def _root(variance: Fraction) -> float:
 
 
 def stacked(columns: Sequence[Tensor]) -> Tensor:
-    """Columns in one tensor, contiguous, ``[columns, *batch]``."""
-    return columns[0].contiguous().unsqueeze(0) if len(columns) == 1 else torch.stack(list(columns))
+    """Columns in one tensor, contiguous, ``[columns, *batch]``: a view of those that follow each other in memory."""
+    if len(columns) == 1:
+        return columns[0].contiguous().unsqueeze(0)
+    if not _are_neighbors(columns):
+        return torch.stack(list(columns))
+    first = columns[0]
+    return first.as_strided((len(columns), *first.shape), (first.numel(), *first.stride()), first.storage_offset())
+
+
+def _are_neighbors(columns: Sequence[Tensor]) -> bool:
+    """Whether each column begins where the one before it ends, in the same memory."""
+    memory, start, length = columns[0].untyped_storage().data_ptr(), columns[0].storage_offset(), columns[0].numel()
+    return all(
+        x.is_contiguous() and x.untyped_storage().data_ptr() == memory and x.storage_offset() == start + place * length
+        for place, x in enumerate(columns)
+    )
 
 
 def cluster_sums(columns: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:

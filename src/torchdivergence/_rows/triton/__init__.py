@@ -1,7 +1,8 @@
 """The Triton backend: rows on a GPU, in float32 with the digits of small differences kept."""
 
 import math
-from collections.abc import Iterator
+import struct
+from collections.abc import Iterator, Sequence
 from itertools import zip_longest
 
 import torch
@@ -9,17 +10,21 @@ import triton
 from torch import Tensor
 
 from torchdivergence._divergences import LOG_MASSES, Divergence, Term, by_key
+from torchdivergence._layout import CORRECTNESS_COLUMNS, TARGET_COLUMNS
 from torchdivergence._rows.triton.gradients import gradients as gradients
 from torchdivergence._rows.triton.gradients import has_gradients
 from torchdivergence._rows.triton.layout import MAX_DIMS, row_layout
 from torchdivergence._rows.triton.long_rows import long_rows
 from torchdivergence._rows.triton.mixture import mixture_polynomial
 from torchdivergence._rows.triton.short_rows import short_rows
+from torchdivergence._rows.triton.token_columns import token_columns as _token_columns
 
 SHORT = 1024
 """The most classes of a row that a program reads together with others."""
 PROGRAM = 1024
 """Numbers a program of short rows."""
+_ROWS = 256
+"""Rows a program of the columns of targets."""
 _NARROW = (torch.float16, torch.bfloat16, torch.float32)
 _TEMPERATURES = 1e-4, 1e4
 _BETAS = 1e-6, 1 - 1e-6
@@ -76,6 +81,37 @@ def term_sums(p: Tensor, q: Tensor, log_prob: tuple[bool, bool], temperature: fl
         with torch.cuda.device_of(p):
             _fill(values, p, q, log_prob, temperature, terms)
     return values
+
+
+def supports_tokens(p: Tensor, q: Tensor) -> bool:
+    """Whether :func:`token_columns` supports the layout of these tensors."""
+    return len(row_layout(p, q).sizes) <= MAX_DIMS
+
+
+def token_columns(
+    sides: tuple[Tensor, Tensor],
+    log_masses: Sequence[Tensor],
+    tops: Sequence[Tensor],
+    target: Tensor,
+    log_prob: tuple[bool, bool],
+    temperature: float,
+) -> dict[str, Tensor]:
+    """See :func:`torchdivergence._rows.tokens.target_columns`."""
+    names = *TARGET_COLUMNS, *CORRECTNESS_COLUMNS
+    values = torch.empty(len(names), *target.shape, dtype=torch.float64, device=target.device)
+    if rows := target.numel():
+        (p, q), columns = sides, (x.contiguous() for x in (target, *log_masses, *tops))
+        shapes = *row_layout(p, q).arguments, p.shape[-1]
+        with torch.cuda.device_of(values):
+            _token_columns[(triton.cdiv(rows, _ROWS),)](
+                values, p, q, *columns, rows, *shapes, _bits(temperature), *log_prob, _ROWS, enable_fp_fusion=False
+            )
+    return dict(zip(names, values.unbind(), strict=True))
+
+
+def _bits(x: float) -> int:
+    """The bits of a float64."""
+    return int.from_bytes(struct.pack("<d", x), "little")
 
 
 def _fill(
