@@ -31,10 +31,10 @@ GPUS = {
 }
 TEXT = """\
 Modelled, not measured: picoseconds for a pair of numbers, one of p and one of q, of a whole GPU at its boost clock.
-Each column is the least time that one unit needs: memory for one reading of both numbers, float32 additions and
-products, special functions, float64, and the issue of all instructions. The largest one is the bound. Of rows of many
-classes these are the inner loops, a line for each reading; of rows of few classes it is the whole program, its idle
-lanes included."""
+Each column is the least time that one unit needs: memory for one reading of both numbers, and of gradients for one
+writing, float32 additions and products, special functions, float64, and the issue of all instructions. The largest one
+is the bound. Of rows of many classes these are the inner loops, a line for each reading; of rows of few classes it is
+the whole program, its idle lanes included."""
 
 
 def measure(quick: bool) -> Section:  # noqa: ARG001
@@ -48,7 +48,7 @@ def measure(quick: bool) -> Section:  # noqa: ARG001
                 name = f"{case}, reading {reading}" if len(parts) > 1 else case
                 over = f"{max(times.values()) / times['memory']:.2f}x"
                 lines.append([name, GPUS[architecture].name, *map(digits, times.values()), bound, over])
-    head = ["", "GPU", "memory", "float32", "special", "float64", "issue", "bound", "over one reading"]
+    head = ["", "GPU", "memory", "float32", "special", "float64", "issue", "bound", "over memory"]
     return Section("GPU kernels, modelled", paragraphs(TEXT, table(head, lines)))
 
 
@@ -81,7 +81,7 @@ def seconds(rows: int, classes: int, dtype: torch.dtype, terms: str, architectur
 def picoseconds(case: str, gpu: Gpu, part: dict[str, Any]) -> dict[str, float]:
     """The time of each unit for a pair of numbers."""
     classes = int(re.search(r"(\d+) classes", case)[1])  # type: ignore[index]
-    lanes = 1 << (classes - 1).bit_length() if case.startswith("short_rows") else classes
+    lanes = 1 << (classes - 1).bit_length() if case.startswith("short") else classes
     pairs = part["pairs"] * classes / lanes
     clocks = {
         "float32": (part["fma"] + 2 * part["packed"]) / gpu.fma,
@@ -91,4 +91,5 @@ def picoseconds(case: str, gpu: Gpu, part: dict[str, Any]) -> dict[str, float]:
     }
     size = 2 if "bf16" in case else 4
     times = {unit: x / pairs / gpu.multiprocessors / gpu.clock * 1e12 for unit, x in clocks.items()}
-    return {"memory": 2 * size / gpu.bandwidth * 1e12} | times
+    transfers = 4 if "gradients" in case and "stores" in part else 2
+    return {"memory": transfers * size / gpu.bandwidth * 1e12} | times

@@ -12,7 +12,7 @@ pytest.importorskip("triton", minversion="3.3", reason="older versions compile b
 
 from tests.support.machine_code import ARCHITECTURES, CASES, COUNTS
 
-LONG, SHORT = CASES[1], CASES[5]
+LONG, SHORT, GRADIENTS = CASES[1], CASES[5], CASES[10]
 MARGIN = 1.1
 """Other versions of Triton may need as many more instructions."""
 
@@ -20,7 +20,10 @@ MARGIN = 1.1
 @pytest.fixture(scope="module")
 def found() -> Any:
     """The counts of both kernels. The first pass of a kernel for all terms is that of the one for KL."""
-    wanted = [*(f"{CASES.index(LONG)}:{x}" for x in ARCHITECTURES), f"{CASES.index(SHORT)}:90"]
+    wanted = [
+        *(f"{CASES.index(LONG)}:{x}" for x in ARCHITECTURES),
+        *(f"{CASES.index(x)}:90" for x in (SHORT, GRADIENTS)),
+    ]
     environment = {key: value for key, value in os.environ.items() if key != "TRITON_INTERPRET"}
     command = [sys.executable, "-m", "tests.support.machine_code", *wanted]
     output = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, check=True)
@@ -47,3 +50,9 @@ def test_inner_loops_read_16_bytes_at_once_and_have_no_fp64_local_memory_or_exch
 def test_short_rows_keep_no_number_in_local_memory(found: Any) -> None:
     [program] = found[str(SHORT)]["sm_90"]
     assert program["local"] == 0
+
+
+def test_gradients_are_read_and_written_16_bytes_at_once_in_one_loop(found: Any) -> None:
+    [loop] = found[str(GRADIENTS)]["sm_90"]
+    assert (loop["loads"], loop["stores"]) == (["LDG.E.128"], ["STG.E.128"])
+    assert loop["fp64"] == loop["local"] == loop["exchange"] == 0

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 from collections import Counter
+from importlib import import_module
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -26,6 +27,7 @@ KINDS = {
     "exchange": "SHFL|REDUX|BAR|LDS|STS|SYNCS",
 }
 """All others are comparisons, selections, conversions, integers and jumps."""
+MEMORY = {"loads": "LDG", "stores": "STG"}
 
 
 class Case(NamedTuple):
@@ -45,6 +47,9 @@ CASES = [
     *(Case("long_rows", dtype, terms, 128_256) for dtype in ("bf16", "fp32") for terms in ("KL", "all terms")),
     *(Case("short_rows", "fp32", terms, classes) for classes in (10, 1000) for terms in ("KL", "all terms")),
     *(Case("long_rows", "bf16", terms, 128_256) for terms in ("KL and top classes", "Rényi")),
+    *(Case("long_gradients", dtype, "KL", 128_256) for dtype in ("bf16", "fp32")),
+    Case("long_gradients", "bf16", "Jensen-Shannon", 128_256),
+    *(Case("short_gradients", "fp32", "KL", classes) for classes in (10, 1000)),
 ]
 
 
@@ -54,8 +59,8 @@ def instructions(case: Case, architecture: int) -> list[dict[str, Any]]:
     Each has ``pairs``, the classes that a thread takes, and the names of the instructions that read memory.
     """
     listing = _disassemble(_compile(case, architecture).asm["cubin"])
-    parts = _inner_loops(listing) if case.kernel == "long_rows" else [listing]
-    return [{"pairs": 8, "loads": sorted({x for x in part if x.startswith("LDG")}), **_counts(part)} for part in parts]
+    parts = _inner_loops(listing) if case.kernel.startswith("long") else [listing]
+    return [{"pairs": 8, **_widths(part), **_counts(part)} for part in parts]
 
 
 def _compile(case: Case, architecture: int) -> Any:
@@ -65,23 +70,42 @@ def _compile(case: Case, architecture: int) -> Any:
 
     from torchdivergence._rows import triton as backend
 
-    kernel = getattr(backend, case.kernel)
+    module = import_module(f"{backend.__name__}.gradients") if case.kernel.endswith("gradients") else backend
+    kernel = getattr(module, case.kernel)
     terms = _TERMS.get(case.terms, backend.TERMS)
-    constants = backend.slots({name: place for place, name in enumerate(terms)})
+    constants = backend.slots({name: place for place, name in enumerate(terms)}) | _gradient_constants(case)
     unit = 8 if case.dtype == "bf16" else 4
-    sizes, options = backend.program(case.classes)
+    sizes, options = module.program(case.classes)
     constants |= {"LOG_P": True, "LOG_Q": True, "SCALED": False, "UNIT_P": unit, "UNIT_Q": unit} | sizes
     constants = {name: value for name, value in constants.items() if name in kernel.arg_names}
-    types = {"p": f"*{case.dtype}", "q": f"*{case.dtype}", "values": "*fp64"}
+    numbers = dict.fromkeys(("p", "q", "grad_p", "grad_q"), f"*{case.dtype}")
+    types = numbers | dict.fromkeys(("values", "means", "outer", "log_masses"), "*fp64")
     integers = re.compile("rows|size|stride|classes")
     signature = {
         name: types.get(name, "constexpr" if name in constants else "i64" if integers.search(name) else "fp32")
         for name in kernel.arg_names
     }
     places = {name: (place,) for place, name in enumerate(kernel.arg_names)}
-    aligned = {places[name]: [["tt.divisibility", 16]] for name in types}
+    aligned = {places[name]: [["tt.divisibility", 16]] for name in types if name in places}
     source = ASTSource(kernel, signature, {places[name]: value for name, value in constants.items()}, aligned)
     return triton.compile(source, target=GPUTarget("cuda", architecture, 32), options=options)
+
+
+def _gradient_constants(case: Case) -> dict[str, Any]:
+    """The kinds of derivatives and the largest number of the dtype."""
+    from torchdivergence._divergences import JENSEN_SHANNON, KL
+    from torchdivergence._rows.triton.gradients import formula
+
+    known = formula(JENSEN_SHANNON.at(0.5) if case.terms == "Jensen-Shannon" else KL.at())
+    assert known is not None
+    limit = 3.3895313892515355e38 if case.dtype == "bf16" else 3.4028234663852886e38
+    return {"P_KIND": known.p.value, "Q_KIND": known.q.value, "LIMIT_P": limit, "LIMIT_Q": limit}
+
+
+def _widths(part: list[str]) -> dict[str, list[str]]:
+    """The instructions that read memory, and those that write it, if there are any."""
+    names = {kind: sorted({x for x in part if x.startswith(name)}) for kind, name in MEMORY.items()}
+    return {kind: found for kind, found in names.items() if found}
 
 
 def _disassemble(binary: bytes) -> list[str]:

@@ -63,7 +63,7 @@ def gradients(
     temperature: float,
     divergence: Divergence,
     values: Tensor,
-    log_masses: Tensor,  # noqa: ARG001  # normalizing again keeps the digits of large logits
+    log_masses: Tensor,  # noqa: ARG001
     grad_output: Tensor,
     needed: tuple[bool, bool],
 ) -> tuple[Tensor | None, Tensor | None]:
