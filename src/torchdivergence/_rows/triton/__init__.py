@@ -143,7 +143,7 @@ def program(classes: int) -> tuple[dict[str, int], dict[str, int | bool]]:
         return {"R": PROGRAM // size, "N": size}, {"num_warps": PROGRAM // 256, "enable_fp_fusion": False}
     lanes = 128 if classes <= 8192 else 256
     # with fewer registers a thread, ptxas keeps some numbers of the inner loop in memory
-    return {"T": lanes}, {"num_warps": lanes // 32, "enable_fp_fusion": False, "maxnreg": 200}
+    return {"T": lanes}, {"num_warps": lanes // 32, "enable_fp_fusion": False, "maxnreg": 240}
 
 
 def slots(places: dict[str, int]) -> dict[str, int | bool]:
