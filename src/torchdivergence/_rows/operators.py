@@ -10,7 +10,7 @@ a new name.
 
 from collections.abc import Sequence
 from functools import cache
-from math import inf, nan
+from math import inf
 from types import ModuleType
 from typing import Any
 
@@ -126,10 +126,10 @@ def _divergence_kernel(p: Tensor, q: Tensor, log_prob: int, temperature: float, 
 def _divergence_and_masses_kernel(
     p: Tensor, q: Tensor, log_prob: int, temperature: float, divergence: str
 ) -> tuple[Tensor, Tensor]:
-    """The values, and the logarithms of the normalizers of p and q, ``[2, *batch]``; NaN if no backend reads them."""
+    """The values, and the logarithms of the normalizers of p and q, ``[2, *batch]``; 0 if no backend reads them."""
     if not _reads_masses(p):
         values = _divergence_kernel(p, q, log_prob, temperature, divergence)
-        return values, values.new_full((2, *values.shape), nan)
+        return values, values.new_zeros((2, *values.shape))
     numerics = [by_key(key) for key in (divergence, *LOG_MASSES)]
     values, *log_masses = evaluate(p, q, side_flags(log_prob), temperature, numerics)
     return values.clone(), torch.stack(log_masses)  # values may be a view, whose tangents torch would refuse
