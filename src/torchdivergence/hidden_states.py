@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeGuard
 
 import torch
 from torch import Tensor
@@ -90,7 +90,8 @@ class HiddenStates:
         self.folder.mkdir(parents=True, exist_ok=True)
         if self.head is None:
             self._store_head(projected.head)
-        self._write(self._path(len(self)), {_HIDDEN: projected.hidden, **tensors}, {})
+        places = [int(path.stem) for path in self.folder.glob("[0-9]*.safetensors")]
+        self._write(self._path(max(places, default=-1) + 1), {_HIDDEN: projected.hidden, **tensors}, {})
 
     def _path(self, place: int) -> Path:
         return self.folder / f"{place:06}.safetensors"
@@ -98,7 +99,7 @@ class HiddenStates:
     def _store_head(self, head: Head) -> None:
         own = head if isinstance(head, LanguageModelHead) else LanguageModelHead(head)
         linear = own.output
-        if not isinstance(linear, torch.nn.Linear):
+        if not _is_plain_linear(linear):
             raise TypeError(
                 f"only a linear head can be stored, but this one is a {type(linear).__name__}: give it to "
                 "HiddenStates(folder, head), here and for reading."
@@ -145,6 +146,13 @@ class HiddenStates:
             found = f"{metadata.get('format')!r}, version {metadata.get('version')}"
             raise ValueError(f"{path} must have the format {FORMAT!r}, version {VERSION}, but has {found}.")
         return tensors, json.loads(metadata[_SETTINGS])
+
+
+def _is_plain_linear(layer: Any) -> TypeGuard[torch.nn.Linear]:
+    """Whether a layer computes what its weight and bias say, and nothing else."""
+    if not isinstance(layer, torch.nn.Linear) or type(layer).forward is not torch.nn.Linear.forward:
+        return False
+    return not any(vars(layer)[name] for name in ("_forward_hooks", "_forward_pre_hooks"))
 
 
 def _safetensors() -> Any:

@@ -80,6 +80,22 @@ def test_another_head_is_refused_and_stores_nothing(tmp_path: Path) -> None:
     assert len(kept) == 1
 
 
+def test_a_gap_is_not_filled_and_batches_are_never_overwritten(tmp_path: Path) -> None:
+    kept = stored(tmp_path, heads()["linear"], batches())
+    (tmp_path / "000000.safetensors").unlink()
+    last = (tmp_path / "000002.safetensors").read_bytes()
+    kept.append(Projected(batches()[0][0], heads()["linear"]))
+    assert (tmp_path / "000002.safetensors").read_bytes() == last
+    assert (tmp_path / "000003.safetensors").exists()
+
+
+def test_a_linear_layer_that_computes_something_else_is_not_stored(tmp_path: Path) -> None:
+    hooked = nn.Linear(WIDTH, CLASSES)
+    hooked.register_forward_hook(lambda _, __, output: 2 * output)
+    with pytest.raises(TypeError, match="only a linear head can be stored"):
+        HiddenStates(tmp_path).append(Projected(batches()[0][0], hooked))
+
+
 def test_files_that_do_not_fit_are_refused_with_the_reason(tmp_path: Path) -> None:
     stored(tmp_path, heads()["linear"], batches())
     first = tmp_path / "000000.safetensors"

@@ -255,6 +255,35 @@ def test_settings_that_do_not_suit_logits_are_refused() -> None:
         kl_divergence(p, q, True, temperature=torch.tensor(2.0, requires_grad=True))
 
 
+def test_dropout_is_found_beside_masked_classes_and_after_an_empty_batch() -> None:
+    linear, mask = nn.Linear(WIDTH, 301, bias=False), torch.zeros(301).index_fill(0, torch.tensor([300]), -torch.inf)
+    dropout = nn.Dropout()
+
+    def masked(states: Tensor) -> Tensor:
+        return dropout(linear(states)) + mask
+
+    for rows in (0, 4):
+        p = Projected(hidden(0, rows), masked)
+        if rows:
+            with pytest.raises(ValueError, match="eval"):
+                kl_divergence(p, p, log_prob=True)
+        else:
+            kl_divergence(p, p, log_prob=True)
+
+
+def test_a_head_may_write_in_place() -> None:
+    narrow = nn.Linear(WIDTH, 301).bfloat16()
+
+    def masked(states: Tensor) -> Tensor:
+        counts = states.new_zeros(1, dtype=torch.float64)
+        counts.add_(1)
+        logits: Tensor = narrow(states) * counts.float()
+        return logits
+
+    p, q = Projected(hidden(0, 4), masked), Projected(hidden(0, 4), narrow)
+    assert kl_divergence(p, q, log_prob=True) == 0
+
+
 def test_no_rows_give_no_values() -> None:
     p, q = (x.with_hidden(x.hidden[:0]) for x in sides())
     assert kl_divergence(p, q, True, "none").shape == (0, 50)

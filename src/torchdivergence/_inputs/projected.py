@@ -143,7 +143,8 @@ class Projected:
         """Logits of at most ``block_size`` rows, ``[n, width]``, whose bits do not depend on their number."""
         padded = torch.nn.functional.pad(hidden, (0, 0, 0, self.block_size - len(hidden)))
         logits = self._project(padded)
-        check_rows_alone(self.head, self._project, padded, logits)
+        if len(hidden):
+            check_rows_alone(self.head, self._project, padded, logits)
         if logits.shape[-1] < self.classes or (self.num_classes is None and logits.shape[-1] > self.classes):
             raise ValueError(f"the head must have {self.classes} classes, but gave logits {tuple(logits.shape)}.")
         return logits[: len(hidden), : self.classes]
