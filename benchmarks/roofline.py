@@ -64,7 +64,7 @@ def seconds(rows: int, classes: int, dtype: torch.dtype, terms: str, architectur
     The kernel of long rows does the same for each class, whatever their number; that of short rows does not. Their
     arithmetic is that of the dtype that was counted.
     """
-    from torchdivergence._rows.triton import SHORT
+    from torchdivergence._rows.triton.arguments import SHORT
 
     kernel, counted = ("short_rows", classes) if classes <= SHORT else ("long_rows", 128_256)
     size = "fp32" if kernel == "short_rows" or dtype == torch.float32 else "bf16"

@@ -6,6 +6,7 @@ from torch._C import _functorch as functorch
 from torch.autograd import forward_ad
 
 PLAIN_TYPES = (Tensor, torch.nn.Parameter)
+FLOATS = torch.float64, torch.float32, torch.bfloat16, torch.float16
 
 
 def _tensor_keys(x: Tensor) -> int:

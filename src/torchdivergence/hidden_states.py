@@ -65,6 +65,7 @@ class HiddenStates:
     def __init__(self, folder: str | Path, head: Head | None = None, **settings: Any) -> None:
         self.folder, self.head, self.settings = Path(folder), head, settings
         self._files = _safetensors()
+        self._compared: Head | None = None  # the head that is known to be the stored one
 
     def __len__(self) -> int:
         """Number of batches."""
@@ -88,8 +89,9 @@ class HiddenStates:
         if _HIDDEN in tensors:
             raise ValueError(f"{_HIDDEN!r} is the name of the hidden states: give the tensor another name.")
         self.folder.mkdir(parents=True, exist_ok=True)
-        if self.head is None:
+        if self.head is None and projected.head is not self._compared:
             self._store_head(projected.head)
+            self._compared = projected.head
         places = [int(path.stem) for path in self.folder.glob("[0-9]*.safetensors")]
         self._write(self._path(max(places, default=-1) + 1), {_HIDDEN: projected.hidden, **tensors}, {})
 

@@ -1,10 +1,12 @@
-"""A compiler without a memory."""
+"""A compiler without a memory, and the arithmetic of a GPU."""
 
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
+
+from tests.support.devices import DEVICES
 
 
 @pytest.fixture
@@ -14,3 +16,15 @@ def fresh_compiler(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[
     torch.compiler.reset()
     yield
     torch.compiler.reset()
+
+
+@pytest.fixture
+def arithmetic_of_the_device() -> Iterator[None]:
+    """The arithmetic of a GPU: its own, or emulated in Triton's interpreter."""
+    if DEVICES[-1] == "cuda":
+        yield
+        return
+    from tests.support.gpu_arithmetic import arithmetic_of_a_gpu
+
+    with arithmetic_of_a_gpu():
+        yield

@@ -1,7 +1,7 @@
 """The Triton kernels, against the definitions. Without a GPU they are interpreted, with its arithmetic emulated."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from math import inf, nan
 
 import numpy as np
@@ -20,10 +20,12 @@ from tests.support.tolerances import RELATIVE_ERROR, ROUNDING, stated_error
 from torchdivergence import KLDivergence
 
 triton = pytest.importorskip("torchdivergence._rows.triton")
-gpu_arithmetic = pytest.importorskip("tests.support.gpu_arithmetic")
 
 # The interpreter of Triton before 3.6
-pytestmark = pytest.mark.filterwarnings("ignore:Conversion of an array with ndim > 0 to a scalar:DeprecationWarning")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:Conversion of an array with ndim > 0 to a scalar:DeprecationWarning"),
+    pytest.mark.usefixtures("arithmetic_of_the_device"),
+]
 
 DEVICE = DEVICES[-1]
 SHORT, LONG = 41, 1100
@@ -33,15 +35,6 @@ TERMS = tuple(dict.fromkeys(term for x in DIVERGENCES for term in x.numerics.ter
 POWERS = [x for x in DIVERGENCES if any(term.name in ("chi_squared", "alpha") for term in x.numerics.terms)]
 COVERED = [x for x in DIVERGENCES if x not in POWERS]
 TOPS = tuple(term for key in specs.TOP_CLASSES for term in specs.by_key(key).terms)
-
-
-@pytest.fixture(autouse=True)
-def _gpu_arithmetic() -> Iterator[None]:
-    if DEVICE == "cuda":
-        yield
-    else:
-        with gpu_arithmetic.arithmetic_of_a_gpu():
-            yield
 
 
 def by_kernel(

@@ -1,6 +1,6 @@
 """The Triton kernels for gradients, against autograd in float64 and the reference, with a GPU's arithmetic emulated."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from math import inf, nan
 from types import SimpleNamespace
 from typing import Any
@@ -11,6 +11,7 @@ from torch import Tensor
 
 from tests.support.backends import reference, specs, use_backend
 from tests.support.definitions import near
+from tests.support.devices import DEVICES
 from tests.support.divergences import (
     CROSS_ENTROPY,
     DIVERGENCES,
@@ -30,12 +31,14 @@ from torchdivergence import _backends
 from torchdivergence._rows import operators
 
 triton = pytest.importorskip("torchdivergence._rows.triton")
-gpu_arithmetic = pytest.importorskip("tests.support.gpu_arithmetic")
 
 # The interpreter of Triton before 3.6
-pytestmark = pytest.mark.filterwarnings("ignore:Conversion of an array with ndim > 0 to a scalar:DeprecationWarning")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:Conversion of an array with ndim > 0 to a scalar:DeprecationWarning"),
+    pytest.mark.usefixtures("arithmetic_of_the_device"),
+]
 
-DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
+DEVICE = DEVICES[-1]
 SHORT, LONG = 41, 1100
 """Numbers of classes for each of the kernels; the second one makes two tiles."""
 LOGITS, PROBABILITIES = (True, True), (False, False)
@@ -46,15 +49,6 @@ DISTINCT = [x for x in DIVERGENCES if x.parameter.get("alpha") not in (0.0, 1.0)
 ERROR = 2e-6
 """Of a gradient, relative to the largest one of its row, if that is at least 1e-9."""
 Grads = list[Tensor]
-
-
-@pytest.fixture(autouse=True)
-def _gpu_arithmetic() -> Iterator[None]:
-    if DEVICE == "cuda":
-        yield
-    else:
-        with gpu_arithmetic.arithmetic_of_a_gpu():
-            yield
 
 
 def log_masses(p: Tensor, q: Tensor, log_prob: tuple[bool, bool] = LOGITS, temperature: float = 1.0) -> Tensor:

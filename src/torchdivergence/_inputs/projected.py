@@ -9,10 +9,10 @@ from torch import Tensor
 
 from torchdivergence._inputs.heads import language_model_head
 from torchdivergence._inputs.projection import check_rows_alone, known_classes, project
+from torchdivergence._tensor_kinds import FLOATS
 
 Head = Callable[[Tensor], Tensor]
 _DTYPES = torch.float32, torch.float64
-_WIDE = torch.float64, torch.float32, torch.bfloat16, torch.float16
 
 
 class Projected:
@@ -87,7 +87,7 @@ class Projected:
         return cls(hidden, language_model_head(model), **settings)
 
     def _check(self) -> None:
-        if not isinstance(self.hidden, Tensor) or self.hidden.dtype not in _WIDE:
+        if not isinstance(self.hidden, Tensor) or self.hidden.dtype not in FLOATS:
             found = self.hidden.dtype if isinstance(self.hidden, Tensor) else type(self.hidden).__name__
             raise TypeError(f"hidden must be a floating point tensor, but got {found}.")
         if not callable(self.head):

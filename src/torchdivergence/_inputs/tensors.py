@@ -13,9 +13,8 @@ from torch import Tensor
 from torchdivergence._inputs.projected import Projected, Side
 from torchdivergence._inputs.settings import Dim, Settings
 from torchdivergence._inputs.weights import check_weights
-from torchdivergence._tensor_kinds import has_values, is_dtensor
+from torchdivergence._tensor_kinds import FLOATS, has_values, is_dtensor
 
-_FLOATS = torch.float64, torch.float32, torch.bfloat16, torch.float16
 INTEGERS = torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8
 
 
@@ -147,7 +146,7 @@ def check_side(name: str, values: Side, is_log: bool) -> None:
         return
     if not isinstance(values, Tensor):
         raise TypeError(f"{name} must be a tensor, but got {type(values).__name__}: {_tensor_of(name, values)}.")
-    if values.dtype in _FLOATS and values.layout == torch.strided and values.ndim and not values.is_nested:
+    if values.dtype in FLOATS and values.layout == torch.strided and values.ndim and not values.is_nested:
         return
     if values.is_nested:
         raise TypeError(
@@ -162,7 +161,7 @@ def check_side(name: str, values: Side, is_log: bool) -> None:
         raise ValueError(f"{name} must have a class dimension, but got a single number.")
     if values.dtype == torch.bool or values.is_complex():
         raise TypeError(f"{name} must hold real numbers, but its dtype is {values.dtype}.")
-    if values.is_floating_point() and values.dtype not in _FLOATS:
+    if values.is_floating_point() and values.dtype not in FLOATS:
         raise TypeError(f"{name} has the dtype {values.dtype}, which has no arithmetic: use {name}.float().")
     if is_log and not values.is_floating_point():
         raise TypeError(

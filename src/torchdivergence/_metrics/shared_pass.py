@@ -35,10 +35,9 @@ class SharedPass:
     def copies(self) -> Sequence[Tensor | None]:
         """Copies of the states that the metrics own, by one launch; None for others."""
         owned = [metric.owned_tensor for metric in self.metrics]
-        known = [x for x in owned if x is not None]
-        return (
-            torch.stack(known).unbind() if len(known) == len(owned) else [x if x is None else x.clone() for x in owned]
-        )
+        if any(x is None for x in owned):
+            return [x if x is None else x.clone() for x in owned]
+        return torch.stack([x for x in owned if x is not None]).unbind()
 
     @contextmanager
     def evaluated(self, p: Side, q: Side, weights: Tensor | None = None) -> Iterator[None]:

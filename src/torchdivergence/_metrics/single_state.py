@@ -47,19 +47,8 @@ class SingleStateMetric(ComparableMetric):
     """Whether an update was captured in a CUDA graph."""
     __jit_ignored_attributes__: ClassVar[list[str]] = [
         *Metric.__jit_ignored_attributes__,
-        *(
-            "_owned",
-            "evaluator",
-            "shared_pass",
-            "spec",
-            "_part",
-            "_parts",
-            "_statistics",
-            "_results",
-            "_parameter",
-            "_metadata",
-        ),
-        "_views",
+        *("evaluator", "shared_pass", "spec", "_part", "_parts", "_statistics", "_results", "_parameter", "_metadata"),
+        *("_owned", "_views"),
     ]
 
     def _register_state(self, name: str, part: Part[Any] | None) -> None:

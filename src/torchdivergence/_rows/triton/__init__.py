@@ -11,6 +11,7 @@ from torch import Tensor
 
 from torchdivergence._divergences import LOG_MASSES, Divergence, Term, by_key
 from torchdivergence._layout import CORRECTNESS_COLUMNS, TARGET_COLUMNS
+from torchdivergence._rows.triton.arguments import SHORT, as_float32, short_program
 from torchdivergence._rows.triton.gradients import gradients as gradients
 from torchdivergence._rows.triton.gradients import has_gradients
 from torchdivergence._rows.triton.layout import MAX_DIMS, row_layout
@@ -19,10 +20,6 @@ from torchdivergence._rows.triton.mixture import mixture_polynomial
 from torchdivergence._rows.triton.short_rows import short_rows
 from torchdivergence._rows.triton.token_columns import token_columns as _token_columns
 
-SHORT = 1024
-"""The most classes of a row that a program reads together with others."""
-PROGRAM = 1024
-"""Numbers a program of short rows."""
 _ROWS = 256
 """Rows a program of the columns of targets."""
 _NARROW = (torch.float16, torch.bfloat16, torch.float32)
@@ -125,8 +122,8 @@ def _fill(
     rows, classes = math.prod(p.shape[:-1]), p.shape[-1]
     rate, log2_rate = 1 / temperature, math.log2(math.e) / temperature
     for places, alpha, beta in _requests(terms):
-        floats = rate, rate - _float32(rate), log2_rate, alpha, alpha - _float32(alpha), beta, 1 - beta
-        settings = map(_float32, (*floats, *mixture_polynomial(beta)))
+        floats = rate, rate - as_float32(rate), log2_rate, alpha, alpha - as_float32(alpha), beta, 1 - beta
+        settings = map(as_float32, (*floats, *mixture_polynomial(beta)))
         inputs = p, q, values, rows, *layout.arguments, classes, *settings, *log_prob, temperature != 1
         sizes, options = program(classes)
         constants = *sizes.values(), *slots(places).values()
@@ -139,8 +136,7 @@ def _fill(
 def program(classes: int) -> tuple[dict[str, int], dict[str, int | bool]]:
     """The sizes that are compiled into the kernel for so many classes, and the options of its compilation."""
     if classes <= SHORT:
-        size = max(2, triton.next_power_of_2(classes))
-        return {"R": PROGRAM // size, "N": size}, {"num_warps": PROGRAM // 256, "enable_fp_fusion": False}
+        return short_program(classes)
     lanes = 128 if classes <= 8192 else 256
     # with fewer registers a thread, ptxas keeps some numbers of the inner loop in memory
     return {"T": lanes}, {"num_warps": lanes // 32, "enable_fp_fusion": False, "maxnreg": 240}
@@ -162,8 +158,3 @@ def _requests(terms: tuple[Term, ...]) -> Iterator[tuple[dict[str, int], float, 
             term.name: place for place, (term, x) in enumerate(zip(terms, parameters, strict=True)) if x in served
         }
         yield places, alpha or 2.0, beta or 0.5
-
-
-def _float32(x: float) -> float:
-    """The number as a kernel gets it; the interpreter does not round it."""
-    return torch.tensor(x, dtype=torch.float32, device="cpu").item()

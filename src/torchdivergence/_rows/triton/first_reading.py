@@ -35,8 +35,8 @@ from torchdivergence._rows.triton.pairs import (
     log_ratio,
     ratio_functions,
 )
-from torchdivergence._rows.triton.tiles import first_top, larger_eight, read, tiles
-from torchdivergence._rows.triton.weights import load_tile, log_weight
+from torchdivergence._rows.triton.tiles import first_top, larger_eight, load_tile, read, tiles
+from torchdivergence._rows.triton.weights import log_weight
 
 _STEEPEST = tl.constexpr(20.0)
 """The largest log-ratio in a row that is read in the fast way."""

@@ -10,12 +10,11 @@ from torch import Tensor
 
 from torchdivergence._divergences import HELLINGER, Divergence
 from torchdivergence._rows.triton import log_gradients as kinds
+from torchdivergence._rows.triton.arguments import SHORT, as_float32, short_program
 from torchdivergence._rows.triton.layout import MAX_DIMS, row_layout
 from torchdivergence._rows.triton.long_gradients import long_gradients
 from torchdivergence._rows.triton.short_gradients import short_gradients
 
-SHORT = 1024
-"""The most classes of a row that a program keeps in registers, together with others."""
 _LARGEST_ORDER = 4.0
 """Powers p**alpha q**(1 - alpha) of higher orders lose more digits in float32 than is promised."""
 _SMOOTH = 0.3
@@ -125,15 +124,11 @@ def _fill(
         return
     rows, classes = math.prod(p.shape[:-1]), p.shape[-1]
     rate = 1 / temperature
-    exact = torch.tensor(
-        [rate, rate - torch.tensor(rate, dtype=torch.float32).item(), math.log2(math.e) / temperature, *known[2:6]],
-        dtype=torch.float32,
-        device="cpu",
-    )
+    floats = map(as_float32, (rate, rate - as_float32(rate), math.log2(math.e) / temperature, *known[2:6]))
     kinds_wanted = [(kinds.ABSENT if grad is None else kind).value for kind, grad in zip(known[:2], grads, strict=True)]
     limits = [torch.finfo(x.dtype).max for x in places]
     flat = [x.reshape(-1) for x in columns]
-    inputs = p, q, *places, *flat, rows, *layout.arguments, classes, *exact.tolist(), *log_prob, temperature != 1
+    inputs = p, q, *places, *flat, rows, *layout.arguments, classes, *floats, *log_prob, temperature != 1
     sizes, options = program(classes)
     if "R" in sizes:
         short_gradients[(triton.cdiv(rows, sizes["R"]),)](*inputs, *kinds_wanted, *limits, *sizes.values(), **options)
@@ -145,6 +140,5 @@ def _fill(
 def program(classes: int) -> tuple[dict[str, int], dict[str, int | bool]]:
     """The sizes that are compiled into the kernel for so many classes, and the options of its compilation."""
     if classes <= SHORT:
-        size = max(2, triton.next_power_of_2(classes))
-        return {"R": SHORT // size, "N": size}, {"num_warps": 4, "enable_fp_fusion": False}
+        return short_program(classes)
     return {"T": 128}, {"num_warps": 4, "enable_fp_fusion": False}

@@ -19,7 +19,8 @@ from torchdivergence._rows.triton.log_gradients import (
 from torchdivergence._rows.triton.normalizers import saved_masses, shares
 from torchdivergence._rows.triton.numbers import INF, add_eights, add_lanes, two_sum, widen
 from torchdivergence._rows.triton.pairs import LARGEST, at_least
-from torchdivergence._rows.triton.weights import GRADIENT_SHAPES, read_tile, row_offset, store_tile, tiles
+from torchdivergence._rows.triton.tiles import read, store_tile, tiles
+from torchdivergence._rows.triton.weights import GRADIENT_SHAPES, row_offset
 
 
 @triton.jit
@@ -34,11 +35,11 @@ def _mass(pointer, stride, classes, log2_rate, IS_LOG: tl.constexpr, UNIT: tl.co
     """The largest log-weight, and the logarithm of the mass relative to it, over the rate."""
     tops, mass, mass_low = tl.full([T], -INF, tl.float32), tl.zeros([T], tl.float32), tl.zeros([T], tl.float32)
     for start in range(0, classes, 8 * T):
-        a, _ = read_tile(pointer, start, classes, stride, IS_LOG, True, UNIT, T)
+        a, _ = read(pointer, start, classes, stride, IS_LOG, True, UNIT, T)
         tops = tl.maximum(tops, tl.max(a, 1))
     top = tl.max(tops, 0)
     for start in range(0, classes, 8 * T):
-        a, _ = read_tile(pointer, start, classes, stride, IS_LOG, True, UNIT, T)
+        a, _ = read(pointer, start, classes, stride, IS_LOG, True, UNIT, T)
         mass, mass_low = _add(mass, mass_low, tl.exp2((a - top) * log2_rate))
     return top, tl.log2(add_lanes(mass, mass_low)) / widen(log2_rate)
 
@@ -55,8 +56,8 @@ def _sums(
     for PEELED in tl.static_range(0 if UNIT_P > 1 else 1, 2):
         first, last = tiles(PEELED, classes, 8 * T, UNIT_P)
         for start in range(first, last, 8 * T):
-            a, a_low = read_tile(p, start, classes, p_stride, LOG_P, PEELED, UNIT_P, T)
-            b, b_low = read_tile(q, start, classes, q_stride, LOG_Q, PEELED, UNIT_Q, T)
+            a, a_low = read(p, start, classes, p_stride, LOG_P, PEELED, UNIT_P, T)
+            b, b_low = read(q, start, classes, q_stride, LOG_Q, PEELED, UNIT_Q, T)
             a, b = at_least(a - low_a, -LARGEST), at_least(b - low_b, -LARGEST)
             delta, gap, p_share, q_share, diff, log_p, log_q = compare(
                 a, a_low, b, b_low, shift, shift_low, base_a, base_b, factor_a, factor_b, rate, log2_rate,
@@ -138,8 +139,8 @@ def long_gradients(
     for PEELED in tl.static_range(0 if UNIT_P > 1 else 1, 2):
         first, last = tiles(PEELED, classes, 8 * T, UNIT_P)
         for start in range(first, last, 8 * T):
-            a, a_low = read_tile(p, start, classes, p_stride, LOG_P, PEELED, UNIT_P, T)
-            b, b_low = read_tile(q, start, classes, q_stride, LOG_Q, PEELED, UNIT_Q, T)
+            a, a_low = read(p, start, classes, p_stride, LOG_P, PEELED, UNIT_P, T)
+            b, b_low = read(q, start, classes, q_stride, LOG_Q, PEELED, UNIT_Q, T)
             a, b = at_least(a - low_a, -LARGEST), at_least(b - low_b, -LARGEST)
             delta, gap, x, y, diff, log_x, log_y = compare(
                 a, a_low, b, b_low, shift, shift_low, base_a, base_b, factor_a, factor_b, rate, log2_rate,
