@@ -98,7 +98,7 @@ def test_rows_of_many_classes_are_accurate(classes: int, spread: float) -> None:
 
 @pytest.mark.parametrize(
     ("classes", "divergences"),
-    [(3, [*POWERS, alpha(-2.0), alpha(0.02)]), (SHORT, POWERS), (LONG, [alpha(-0.5), renyi(0.3), renyi(3.0)])],
+    [(3, [*POWERS, alpha(-2.0), alpha(0.02)]), (SHORT, POWERS), (LONG, [renyi(0.3), renyi(3.0)])],
 )
 def test_powers_are_accurate(classes: int, divergences: list[Divergence]) -> None:
     p, q = rows(20 if classes == 3 else 1, classes, 5.0)
@@ -126,7 +126,8 @@ def test_the_top_class_is_the_first_one_of_equal_ones(classes: int, dtype: torch
     generator = torch.Generator().manual_seed(classes)
     p, q = torch.randint(1, 4, (2, 3, classes), generator=generator).to(dtype).unbind()  # many ties
     p[1, -1], q[1, :-1], q[2, 1] = 9, -inf, nan
-    for x, y, log_prob in ((p, q, LOGITS), (p / 4, q.clamp(min=0) / 4, (False, False))):
+    sides = (p, q, LOGITS), (p / 4, q.clamp(min=0) / 4, (False, False))
+    for x, y, log_prob in sides[: 1 if classes == LONG else 2]:
         found = triton.term_sums(x.to(DEVICE), y.to(DEVICE), log_prob, 1.0, TOPS).cpu()
         expected = torch.stack([x.argmax(-1), y.argmax(-1)]).double()
         expected[:, 2] = nan
@@ -210,22 +211,26 @@ EDGES = {
 }
 
 
-def special_rows(apart: int, step: int) -> tuple[Tensor, Tensor]:
-    """Some of the cases, with as many classes without mass before the last class."""
-    sides = zip(*list(EDGES.values())[::step], strict=True)
+def special_rows(apart: int, *names: str) -> tuple[Tensor, Tensor]:
+    """The cases of these names, or all, with as many classes without mass before the last class."""
+    sides = zip(*(EDGES[name] for name in names or EDGES), strict=True)
     p, q = (torch.tensor([[*row[:-1], *[-inf] * (apart + 3 - len(row)), row[-1]] for row in side]) for side in sides)
     return p, q
 
 
 @pytest.mark.parametrize("apart", [0, LONG])
 def test_special_rows_within_a_tile_and_across_tiles_have_the_value_of_the_definition(apart: int) -> None:
-    assert_accurate(*special_rows(apart, 4 if apart else 1))  # long rows take long to interpret
+    names = list(EDGES)[::4] if apart else []  # long rows take long to interpret
+    assert_accurate(*special_rows(apart, *names))
 
 
 @pytest.mark.parametrize("apart", [0, LONG])
 def test_powers_of_special_rows_have_the_value_of_the_definition(apart: int) -> None:
-    p, q = special_rows(apart, 8 if apart else 1)
-    assert_accurate(p, q, divergences=[renyi(0.3), renyi(3.0)] if apart else POWERS)
+    if apart:
+        p, q = special_rows(apart, "disjoint", "a gap whose powers are beyond float64")
+        assert_accurate(p, q, divergences=[renyi(0.3), renyi(3.0)])
+    else:
+        assert_accurate(*special_rows(apart), divergences=POWERS)
 
 
 @pytest.mark.parametrize("classes", [SHORT, LONG])

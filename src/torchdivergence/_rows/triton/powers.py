@@ -38,11 +38,15 @@ def power_factors(alpha, alpha_low, rate, rate_low, log_b):
 
 @triton.jit
 def steps(alpha, alpha_low):
-    """The distances of the middle one of the orders 0, alpha and 1 from the lowest and from the highest."""
+    """The distances of the middle one of the orders 0, alpha and 1 from the lowest and from the highest.
+
+    The third number is 0 if alpha is that middle one, so that no power exceeds p and q, and otherwise 1.
+    """
     order = widen(alpha) + alpha_low
     low, high = tl.minimum(order, 0.0), tl.maximum(order, 1.0)
     middle = tl.where(order < 0, 0.0, tl.where(order > 1, 1.0, order))
-    return (middle - low).to(tl.float32), (high - middle).to(tl.float32)
+    outside = tl.where(order < 0, 1.0, tl.where(order > 1, 1.0, 0.0))
+    return (middle - low).to(tl.float32), (high - middle).to(tl.float32), outside.to(tl.float32)
 
 
 @triton.jit
@@ -70,9 +74,9 @@ def log_power(
 
 
 @triton.jit
-def least_unit(alpha):
-    """The unit of a sum without summands: 1 unless alpha is between 0 and 1, as the sum is at least 1 then."""
-    return tl.where((alpha > 0) & (alpha < 1), _NO_UNIT, 0.0)
+def least_unit(outside):
+    """The unit of a sum without summands: 1 if alpha is not between 0 and 1, as the sum is at least 1 then."""
+    return (1 - outside) * _NO_UNIT
 
 
 @triton.jit
@@ -88,18 +92,12 @@ def unscaled_power(z):
 
 
 @triton.jit
-def summand_unit(alpha, unit):
-    """The unit of summands of the alpha-divergence in that of the powers; one between 0 and 1."""
-    return tl.where((alpha > 0) & (alpha < 1), 0.0, unit)
-
-
-@triton.jit
 def alpha_summand(delta, y, power, large, alpha, down, up):
     """The summand times ``down + up``, from the power and the larger one of p and q in the same unit."""
     p_is_larger = delta > 0
     near, far = tl.where(p_is_larger, up, down), tl.where(p_is_larger, down, up)
     over_near, over_far = tl.where(p_is_larger, 1 / up, 1 / down), tl.where(p_is_larger, 1 / down, 1 / up)
-    largest = tl.where(tl.where(p_is_larger, alpha > 1, alpha < 0), power, large)
+    largest = tl.where(tl.where(p_is_larger, alpha - 1, -alpha) > 0, power, large)
     ratio, _, _, below = ratio_functions(tl.minimum(near * y, LARGEST))
     _, _, above, _ = ratio_functions(tl.minimum(far * y, LARGEST))
     return largest * tl.fma(below, over_near, ratio * (above * over_far))
@@ -108,7 +106,7 @@ def alpha_summand(delta, y, power, large, alpha, down, up):
 @triton.jit
 def alpha_divergence(total, unit, alpha, down, up, p_alone, q_alone):
     """The divergence from the sum of summands in a unit; infinite beyond float64, and where a power is."""
-    exponent = tl.minimum(summand_unit(alpha, unit) * _SCALE, 2040.0).to(tl.int32)
+    exponent = tl.minimum(unit * _SCALE, 2040.0).to(tl.int32)
     half = exponent >> 1
     value = total.to(tl.float64) / (widen(down) + up) * power_of_two(half) * power_of_two(exponent - half)
     return tl.where(_is_infinite(alpha, p_alone, q_alone), INF, value)
@@ -125,4 +123,4 @@ def log_of_powers(total, unit, alpha, p_alone, q_alone, both):
 
 @triton.jit
 def _is_infinite(alpha, p_alone, q_alone):
-    return ((alpha > 1) & p_alone) | ((alpha < 0) & q_alone)
+    return (tl.where(p_alone, alpha, 0.0) > 1) | (tl.where(q_alone, alpha, 0.0) < 0)

@@ -47,9 +47,9 @@ def store_powers(
     CHI_SQUARED: tl.constexpr, ALPHA: tl.constexpr, LOG_POWERS: tl.constexpr,
 ):  # fmt: skip
     """The terms of powers, from their sums in a unit. The chi-squared divergence is twice that of alpha = 2."""
-    down, up = steps(alpha, alpha_low)
+    down, up, outside = steps(alpha, alpha_low)
     if (CHI_SQUARED >= 0) | (ALPHA >= 0):
-        value = alpha_divergence(excess, unit, alpha, down, up, p_alone, q_alone)
+        value = alpha_divergence(excess, unit * outside, alpha, down, up, p_alone, q_alone)
         store_term(values, CHI_SQUARED, rows, row, 2 * value, invalid)
         store_term(values, ALPHA, rows, row, value, invalid)
     if LOG_POWERS >= 0:

@@ -19,7 +19,6 @@ from torchdivergence._rows.triton.powers import (
     log_power,
     power_factors,
     steps,
-    summand_unit,
     unscaled_power,
     whole_unit,
 )
@@ -48,11 +47,11 @@ def second_reading(
     more_p, more_p_low, more_q, more_q_low, hellinger, hellinger_low = none, none, none, none, none, none
     light, light_low, share, share_low, overlap, overlap_low = none, none, none, none, none, none
     mass, mass_low, excess, excess_low, powers, powers_low = none, none, none, none, none, none
-    unit = none + least_unit(alpha)
+    down, up, outside = steps(alpha, alpha_low)
+    unit = none + least_unit(outside)
     of_b, of_b_low, of_ratio, of_ratio_low, log_mass, log_mass_low = power_factors(
         alpha, alpha_low, rate, rate_low, log_b
     )
-    down, up = steps(alpha, alpha_low)
     base_a, factor_a = probability_base(log_a, widen(log2_rate))
     base_b, factor_b = probability_base(log_b, widen(log2_rate))
     log_factor = tl.log2(factor_a) * LN2
@@ -113,8 +112,8 @@ def second_reading(
                     scale = unscaled_power(unit - next_unit)
                     powers, powers_low = accumulate(powers * scale, powers_low * scale, add_eights(power))
                 if EXCESS:
-                    scale = unscaled_power(summand_unit(alpha, unit - next_unit))
-                    large *= unscaled_power(-summand_unit(alpha, next_unit))[:, None]
+                    scale = unscaled_power((unit - next_unit) * outside)
+                    large *= unscaled_power(-next_unit * outside)[:, None]
                     x_excess = alpha_summand(delta, y, power, large, alpha, down, up)
                     excess, excess_low = accumulate(excess * scale, excess_low * scale, add_eights(x_excess))
                 unit = next_unit
@@ -129,7 +128,7 @@ def second_reading(
     if EXCESS or LOG_POWERS >= 0:
         top = tl.max(unit, 0)
         scale = unscaled_power(unit - top)
-        scale_excess = unscaled_power(summand_unit(alpha, unit - top))
+        scale_excess = unscaled_power((unit - top) * outside)
         store_powers(
             values, rows, row, invalid, p_alone, q_alone, both,
             add_lanes(excess * scale_excess, excess_low * scale_excess),

@@ -24,7 +24,6 @@ from torchdivergence._rows.triton.powers import (
     log_power,
     power_factors,
     steps,
-    summand_unit,
     unscaled_power,
     whole_unit,
 )
@@ -144,11 +143,11 @@ def short_rows(
                 a, a_low, b, b_low, shift[:, None], shift_low[:, None], of_b, of_b_low, of_ratio, of_ratio_low,
                 log_mass[:, None], log_mass_low[:, None], LOG_P, LOG_Q,
             )  # fmt: skip
-            down, up = steps(alpha, alpha_low)
+            down, up, outside = steps(alpha, alpha_low)
             top = tl.max(tl.where(z == z, z, 0.0), 1)  # NaN in rows beyond the batch
-            unit = whole_unit(tl.maximum(top, least_unit(alpha)))
+            unit = whole_unit(tl.maximum(top, least_unit(outside)))
             power = unscaled_power((z - unit[:, None]) + z_low)
-            scaled = large * unscaled_power(-summand_unit(alpha, unit))[:, None]
+            scaled = large * unscaled_power(-unit * outside)[:, None]
             excess = alpha_summand(delta, tl.abs(delta), power, scaled, alpha, down, up)
             store_powers(
                 values, rows, row, invalid, p_alone, q_alone, both, tl.sum(excess, 1), tl.sum(power, 1), unit,
