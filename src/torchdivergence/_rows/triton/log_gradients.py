@@ -33,6 +33,7 @@ HEAVY = tl.constexpr(0.6)
 STEEPEST = tl.constexpr(60.0)
 """Instead of infinity, the size of log(p / q) for the gradient in a probability where one of the two is 0."""
 _LOG_TINY = tl.constexpr(-708.396418532264)  # of the smallest normal float64, which replaces a probability of 0
+_SMALL, _MODERATE = tl.constexpr(1e-30), tl.constexpr(80.0)
 _LARGEST_LOG_RATIO = tl.constexpr(700.0)
 _HUGE = tl.constexpr(3e38)
 _LARGEST_EXPONENT = tl.constexpr(125.0)
@@ -113,7 +114,9 @@ def log_gradient(
 def _powers(KIND: tl.constexpr, delta, weight, log_weight, mean, k):
     exponent = tl.fma(delta, k, -mean) if KIND == ESCORT else delta * k
     _, gap, _, _ = ratio_functions(tl.abs(exponent))
-    grown = tl.exp2((log_weight + tl.minimum(exponent, _HUGE)) * LOG2E)
+    in_range = (weight > _SMALL) & (exponent < _MODERATE)
+    power = tl.exp2((tl.where(in_range, 0.0, log_weight) + tl.minimum(exponent, _HUGE)) * LOG2E)
+    grown = tl.where(in_range, weight, 1.0) * power  # by logarithms only if the weight or the power may underflow
     excess = tl.where(exponent > 0, grown, -weight) * gap
     return excess - weight * mean if KIND == POWER else excess
 
