@@ -99,6 +99,7 @@ def test_whatever_sets_a_state_keeps_its_address_and_whoever_read_it_sees_no_cha
     metric(*batch(3))
     assert torch.equal(state_of(metric), state_of(updated(make, 0, 3)))
     assert address(metric) == here and address(updated(make, 0)) != here
+    assert hash(metric) == hash(metric)
 
 
 @not_on_gpu

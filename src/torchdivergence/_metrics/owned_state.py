@@ -8,7 +8,7 @@ may share its memory, and an interrupted update must not leave half of a batch.
 import torch
 from torch import Tensor
 
-from torchdivergence._states.kernels import copy_of
+from torchdivergence._states.kernels import copy_of, gpu_kernels_for
 from torchdivergence._states.part import Part, RowBatch
 
 
@@ -20,7 +20,8 @@ class OwnedState:
     """
 
     def __init__(self, state: Tensor) -> None:
-        self.tensor = copy_of(state)
+        with torch.inference_mode(False):  # a tensor of inference mode could not be written into outside it
+            self.tensor = copy_of(state)
 
     def copy(self) -> Tensor:
         """A copy, for others."""
@@ -38,7 +39,8 @@ class OwnedState:
 
     def add(self, part: Part[object], batch: RowBatch) -> None:
         """Add a batch. If this raises, the tensor is as it was before."""
-        before = None if part.is_added_at_once else self.copy()
+        at_once = part.is_added_at_once and gpu_kernels_for(self.tensor, batch.values)
+        before = None if at_once else self.copy()
         try:
             part.accumulate_(self.tensor, batch)
         except BaseException:

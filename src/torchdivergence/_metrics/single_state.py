@@ -96,6 +96,10 @@ class SingleStateMetric(ComparableMetric):
             super().__setattr__("_owned", None)
         super().__setattr__(name, value)
 
+    def __hash__(self) -> int:
+        """By identity, as of other metrics; torchmetrics' own takes the copy of an owned state for another one."""
+        return super().__hash__() if self._owned is None else hash((type(self).__name__, id(self)))
+
     def __getstate__(self) -> dict[str, Any]:
         """Another process or a copy gets a state of its own, and has captured nothing."""
         content = super().__getstate__()

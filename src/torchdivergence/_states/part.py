@@ -80,7 +80,7 @@ class Part(ABC, Generic[_Result]):
     grows = False
     """Whether a state gets longer with every batch; it is replaced then, not written into."""
     is_added_at_once = False
-    """Whether a batch is added off the CPU by a single kernel, which cannot be interrupted midway."""
+    """Whether the Triton kernels add a batch by a single launch, which cannot be interrupted midway."""
 
     def empty(self) -> Tensor:
         """The state without any rows, ``[size]``."""
